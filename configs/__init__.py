@@ -1,0 +1,1 @@
+"""The shipped YAML files, as package data."""

@@ -1,0 +1,48 @@
+"""The `faceforward` command: infer, train, doctor, download, demo."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from faceforward.version import __version__
+
+USAGE = """usage: faceforward COMMAND ...
+
+  infer NAME --photos PATH --target_ages '[20,40,60]' --output DIR
+                      age every photograph (NAME: age); the same as infer.py -c configs/infer/NAME.yaml
+  train fit|validate|test -c CONFIG ...
+                      the same as train.py
+  demo                age one public-domain photograph to several ages
+  doctor              what is here, what is missing and how to get it
+  download NAME       get weights (RetinaFace, Stable Diffusion)
+
+Each command explains itself with --help.
+"""
+COMMANDS = {
+    "infer": "faceforward.infer",
+    "train": "faceforward.train",
+    "demo": "faceforward.commands.demo",
+    "doctor": "faceforward.commands.doctor",
+    "download": "faceforward.commands.download",
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Hand the rest of the command line to the command; exit status 2 for a wrong one."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help"):
+        sys.stdout.write(USAGE)
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        sys.stdout.write(f"faceforward {__version__}\n")
+        return 0
+    if arguments[0] not in COMMANDS:
+        sys.stderr.write(f"faceforward: there is no command {arguments[0]!r}\n\n{USAGE}")
+        return 2
+    # Imported late: torch and Lightning take seconds that `--help` need not pay.
+    return importlib.import_module(COMMANDS[arguments[0]]).main(arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

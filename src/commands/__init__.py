@@ -1,0 +1,1 @@
+"""Small shell commands beside train and infer."""

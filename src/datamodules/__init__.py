@@ -1,0 +1,1 @@
+"""LightningDataModules: where pictures come in."""

@@ -1,0 +1,1 @@
+"""Prompts, inversion, attention control and editing with a latent diffusion model."""

@@ -1,0 +1,1 @@
+"""Networks and algorithms that turn a photograph into an aligned face."""

@@ -1,0 +1,1 @@
+"""Metrics of ageing and identity; the networks they use are arguments."""

@@ -1,0 +1,202 @@
+"""What the user knows about the photographs: a CSV with `file, age | birth, taken, gender, targets, face`."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from faceforward.errors import ConfigurationError, UnusablePhotoError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from faceforward.records import Gender
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("file", "age", "birth", "taken", "gender", "targets", "face")
+OLDEST = 100
+TOO_MANY = "(too many)"
+_GENDERS: dict[str, Gender] = {
+    **dict.fromkeys(("female", "f", "woman", "girl", "여", "여자", "여성"), "female"),
+    **dict.fromkeys(("male", "m", "man", "boy", "남", "남자", "남성"), "male"),
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What one line of the CSV says about a photograph.
+
+    Attributes:
+        age: Age in the photograph, years.
+        gender: Gender of the person.
+        targets: Target ages of this photograph alone, ascending; None means the run's.
+        face: Which face to take, 1 = the largest.
+    """
+
+    age: float | None = None
+    gender: Gender | None = None
+    targets: tuple[int, ...] | None = None
+    face: int | None = None
+
+
+def check_ages(ages: list[int] | tuple[int, ...]) -> tuple[int, ...]:
+    """Target ages ascending, each once.
+
+    Args:
+        ages: Whole years.
+
+    Raises:
+        ConfigurationError: None is given, or one is outside 0 to 100.
+    """
+    if not ages:
+        raise ConfigurationError("no target age is given; say for example --target_ages '[20,40,60]'")
+    wrong = [age for age in ages if not 0 <= age <= OLDEST]
+    if wrong:
+        raise ConfigurationError(f"target ages must be whole years from 0 to {OLDEST}, not {wrong}")
+    return tuple(sorted(set(ages)))
+
+
+def read_date(text: str) -> datetime.date:
+    """A date as people write it: `1991-05-07`, `1991.5.7`, `1991/05`, `1991`.
+
+    The middle of what is left open is taken: the 15th of a month, the 1st of July of a year.
+
+    Raises:
+        ValueError: The text is no such date.
+    """
+    match = re.fullmatch(r"(\d{4})(?:[-./ ](\d{1,2})(?:[-./ ](\d{1,2}))?)?\.?", text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a date like 1991-05-07, 1991-05 or 1991")
+    year, month, day = match.groups()
+    if month is None:
+        return datetime.date(int(year), 7, 1)
+    return datetime.date(int(year), int(month), int(day or 15))
+
+
+def _years(birth: datetime.date, later: datetime.date) -> int:
+    return later.year - birth.year - ((later.month, later.day) < (birth.month, birth.day))
+
+
+def read_facts(row: Mapping[str, str], *, today: datetime.date) -> Facts:
+    """Facts of one line of the CSV.
+
+    Args:
+        row: Column name -> text, stripped; an empty text means unknown.
+        today: The day that `today` among the targets refers to.
+
+    Raises:
+        UnusablePhotoError: A cell cannot be understood, or two contradict each other.
+    """
+    if row.get(TOO_MANY):
+        raise UnusablePhotoError(
+            "the CSV line has more cells than the header; write several targets as 20;40;60"
+        )
+    try:
+        birth, taken = (read_date(row[name]) if row.get(name) else None for name in ("birth", "taken"))
+        age = float(row["age"]) if row.get("age") else None
+        face = int(row["face"]) if row.get("face") else None
+    except ValueError as error:
+        raise UnusablePhotoError(f"the CSV line cannot be read: {error}") from error
+    if birth and taken and taken < birth:
+        raise UnusablePhotoError(f"the CSV says it was taken ({taken}) before the birth ({birth})")
+    if birth and taken:
+        computed = _years(birth, taken)
+        if age is not None and abs(age - computed) > 1:
+            raise UnusablePhotoError(f"the CSV says age {age:g}, but birth and taken make it {computed}")
+        age = computed if age is None else age
+    if age is not None and not 0 <= age <= OLDEST:
+        raise UnusablePhotoError(f"the CSV says age {age:g}; it must be from 0 to {OLDEST}")
+    if face is not None and face < 1:
+        raise UnusablePhotoError(f"the CSV says face {face}; faces are counted from 1, the largest")
+    gender = row.get("gender", "").lower()
+    if gender and gender not in _GENDERS:
+        raise UnusablePhotoError(f"the CSV says gender {gender!r}; it must be female, male or empty")
+
+    now = None
+    if birth:
+        now = _years(birth, today)
+    elif age is not None and taken:
+        now = int(age) + _years(taken, today)
+    targets: list[int] = []
+    for word in re.split(r"[;,\s]+", row.get("targets", "").strip()):
+        if word.lower() == "today":
+            if now is None:
+                raise UnusablePhotoError("the target 'today' needs birth, or age and taken, in the CSV")
+            targets.append(now)
+        elif re.fullmatch(r"\d+", word):
+            targets.append(int(word))
+        elif word:
+            raise UnusablePhotoError(f"the CSV has the target {word!r}; it must be whole years or 'today'")
+    outside = [target for target in targets if not 0 <= target <= OLDEST]
+    if outside:
+        raise UnusablePhotoError(
+            f"the CSV leads to the target age {outside[0]}; it must be from 0 to {OLDEST}"
+        )
+    return Facts(
+        age=age,
+        gender=_GENDERS.get(gender),
+        targets=tuple(sorted(set(targets))) or None,
+        face=face,
+    )
+
+
+def _decode(raw: bytes, path: Path) -> str:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        pass
+    try:
+        text = raw.decode("cp949")
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is neither UTF-8 nor CP949 text; save it as 'CSV UTF-8'") from error
+    logger.warning("%s is not UTF-8; it was read as CP949, as Korean Excel saves it", path)
+    return text
+
+
+def read_people(path: Path) -> list[dict[str, str]]:
+    """Lines of the CSV: column name in small letters -> text, stripped.
+
+    The separator is the one of comma, semicolon and tab that the header uses most.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or has no column `file`, or no line.
+    """
+    try:
+        text = _decode(path.read_bytes(), path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    lines = text.splitlines(keepends=True)
+    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True, restkey=TOO_MANY, restval="")
+    try:
+        header = [name.strip().lower() for name in reader.fieldnames or []]
+        reader.fieldnames = header
+        rows = list(reader)
+    except csv.Error as error:
+        raise ConfigurationError(f"{path} is not a CSV file: {error}") from error
+    if "file" not in header:
+        raise ConfigurationError(
+            f"{path} has no column 'file'; its first line must name {', '.join(COLUMNS)}"
+        )
+    unknown = [name for name in header if name and name not in COLUMNS]
+    if unknown:
+        logger.warning("%s: the columns %s are not used; known are %s", path, unknown, ", ".join(COLUMNS))
+    people = [
+        {
+            name: "".join(cell).strip() if isinstance(cell, list) else cell.strip()
+            for name, cell in row.items()
+        }
+        for row in rows
+    ]
+    people = [row for row in people if any(row.values())]
+    if not people:
+        raise ConfigurationError(f"{path} names no photograph: it has no line under the header")
+    return people

@@ -1,0 +1,226 @@
+"""The photographs that infer.py reads: a file, a folder, or a CSV that names them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import logging
+import re
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from faceforward.datamodules.people import Facts, read_facts, read_people
+from faceforward.errors import ConfigurationError, UnusablePhotoError
+from faceforward.faces.reading import read_photo, safe_id
+from faceforward.records import Photo, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    import torch
+
+logger = logging.getLogger(__name__)
+
+CSV_NAME = "photos.csv"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One photograph to be read, and what is known about it.
+
+    Attributes:
+        id: Case id, unique in the run.
+        file: The file as the user named it.
+        path: Where it is.
+        facts: What the CSV says.
+        problem: Why the line of the CSV cannot be used; None when it can.
+    """
+
+    id: str
+    file: str
+    path: Path
+    facts: Facts = field(default_factory=Facts)
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Reused:
+    """A photograph whose result an earlier run made under the same settings: nothing is left to do.
+
+    Attributes:
+        id: Case id.
+        file: The file as the user named it.
+    """
+
+    id: str
+    file: str
+
+
+def case_ids(names: Sequence[str]) -> list[str]:
+    """Case ids of the files `names`, in their order.
+
+    The stem in NFC, characters outside letters, digits, `-`, `_`, `.` replaced by `_`. Where two would be
+    equal (also on file systems that know no case) each gets `-` and six hash digits of its name; where the
+    names are equal too (a CSV may name a photograph twice, for two faces) of its name and its count.
+    """
+    stems = []
+    for name in names:
+        stem = safe_id(Path(name).stem)
+        # A leading dot would hide the case's folder. File systems end at 255 bytes; Hangul takes 3 a letter.
+        stem = re.sub(r"^\.", "_", stem).encode()[:150].decode(errors="ignore")
+        stems.append(stem or "_")
+    folded = [stem.casefold() for stem in stems]
+    ids, taken = [], set()
+    for name, stem in zip(names, stems, strict=True):
+        count, case = 0, stem
+        if folded.count(stem.casefold()) > 1:
+            case = f"{stem}-{_digits(name)}"
+        while case.casefold() in taken:
+            count += 1
+            case = f"{stem}-{_digits(f'{name} {count}')}"
+        taken.add(case.casefold())
+        ids.append(case)
+    return ids
+
+
+def _digits(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
+
+
+def _find(folder: Path, name: str) -> Path:
+    """Where the file that the CSV calls `name` is; it may be normalised otherwise than the disk's name is."""
+    for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
+        if (folder / form).exists():
+            return folder / form
+    return folder / name
+
+
+def list_photos(photos: str | Path, *, today: datetime.date | None = None) -> list[Entry]:
+    """Every photograph that the user means, in a fixed order; nothing is opened but the CSV.
+
+    Args:
+        photos: An image file, a CSV file (paths in it are relative to its folder), or a folder: not recursed,
+            each entry that is not hidden counts, and `photos.csv` inside it gives what is known.
+        today: The day that the target `today` in the CSV refers to; default the current one.
+
+    Raises:
+        ConfigurationError: There is nothing at that path, nothing in the folder, or the CSV is not one.
+    """
+    root = Path(photos)
+    today = today or datetime.datetime.now().astimezone().date()
+    rows: list[dict[str, str]] = []
+    files: list[Path] = []
+    folder = root if root.is_dir() else root.parent
+    if root.is_dir():
+        files = [p for p in sorted(root.iterdir()) if not p.name.startswith(".") and p.name != CSV_NAME]
+        rows = read_people(root / CSV_NAME) if (root / CSV_NAME).is_file() else []
+    elif root.suffix.lower() == ".csv" and root.is_file():
+        rows = read_people(root)
+    elif root.exists() or root.is_symlink():
+        files = [root]
+    else:
+        raise ConfigurationError(f"--photos {root}: there is no such file or folder")
+
+    entries = []
+    for row in rows:
+        path, facts, problem = _find(folder, row["file"]), Facts(), None
+        try:
+            facts = read_facts(row, today=today)
+        except UnusablePhotoError as error:
+            problem = str(error)
+        if not row["file"]:
+            problem = "the CSV line names no file"
+        shown = str(path) if root.is_dir() else row["file"]
+        entries.append(Entry(id=row["file"], file=shown, path=path, facts=facts, problem=problem))
+    named = {entry.path for entry in entries}
+    entries += [Entry(id=path.name, file=str(path), path=path) for path in files if path not in named]
+    if not entries:
+        raise ConfigurationError(f"--photos {root}: the folder is empty; put photographs into it")
+    ids = case_ids([entry.id for entry in entries])
+    return [dataclasses.replace(entry, id=case) for entry, case in zip(entries, ids, strict=True)]
+
+
+class PhotoDataset(Dataset):
+    """Photographs, read when asked for.
+
+    Args:
+        entries: What to read.
+        face: Which face to take where the CSV does not say, 1 = the largest.
+        reused: Ids that need not be read, because their result is there.
+    """
+
+    def __init__(
+        self, entries: Sequence[Entry], *, face: int | None = None, reused: Collection[str] = ()
+    ) -> None:
+        self.entries = list(entries)
+        self.face = face
+        self.reused = frozenset(reused)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> Photo | Rejected | Reused:
+        entry = self.entries[index]
+        if entry.problem is not None:
+            return Rejected(entry.id, entry.file, "skipped", entry.problem)
+        if entry.id in self.reused:
+            return Reused(entry.id, entry.file)
+        try:
+            photo = read_photo(entry.path, id=entry.id)
+        except UnusablePhotoError as error:
+            return Rejected(entry.id, entry.file, "skipped", str(error))
+        except Exception as error:  # the last line: whatever a file does to a decoder becomes its record
+            logger.exception("reading %s failed", entry.path)
+            return Rejected(
+                entry.id, entry.file, "failed", f"reading it failed: {type(error).__name__}: {error}"
+            )
+        facts = entry.facts
+        return dataclasses.replace(
+            photo,
+            file=entry.file,
+            age=facts.age,
+            gender=facts.gender,
+            targets=facts.targets,
+            face=facts.face or self.face,
+        )
+
+
+class Photos(LightningDataModule):
+    """Photographs for prediction, one at a time.
+
+    Args:
+        photos: An image file, a folder, or a CSV file; see `list_photos`.
+        face: Which face to take where the CSV does not say, 1 = the largest; None takes the largest.
+        num_workers: Processes that read ahead of the model; 0 reads in the main process.
+
+    Raises:
+        ConfigurationError: As `list_photos`; `face` is not positive.
+    """
+
+    def __init__(self, photos: str, *, face: int | None = None, num_workers: int = 0) -> None:
+        super().__init__()
+        if face is not None and face < 1:
+            raise ConfigurationError(f"--face {face}: faces are counted from 1, the largest")
+        self.entries = list_photos(photos)
+        self.face = face
+        self.num_workers = num_workers
+        self.reused: frozenset[str] = frozenset()
+
+    def leave_out(self, ids: Collection[str]) -> None:
+        """Do not read these photographs: their result is there. Each still yields a `Reused`."""
+        self.reused = frozenset(ids)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Records stay where they are; the stages move what they need."""
+        return batch
+
+    def predict_dataloader(self) -> DataLoader:
+        """`Photo`, `Rejected` or `Reused`, each photograph once, in the order of `entries`."""
+        dataset = PhotoDataset(self.entries, face=self.face, reused=self.reused)
+        return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)

@@ -1,0 +1,233 @@
+"""The folder of one case: written complete or not at all, and read again."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from faceforward.report.metadata import Mark, write_png
+from faceforward.report.sheet import contact_sheet
+from faceforward.version import __version__
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from faceforward.records import AgeEstimate, CaseResult, Detection
+
+RESULT = "result.json"
+SIZE = 512  # side of face.png and aged/*.png
+# Hidden names: a case id never starts with a dot.
+_PARTIAL = ".partial-"
+_REPLACED = ".replaced-"
+
+
+def settings_key(settings: dict[str, Any], input_sha256: str) -> str:
+    """One hash of everything that decides a result."""
+    text = json.dumps({"settings": settings, "input": input_sha256}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sweep(cases: Path) -> None:
+    """Remove what a killed run left half done; a case that was being replaced gets its old folder back."""
+    for left in cases.glob(f"{_REPLACED}*"):
+        case = cases / left.name.removeprefix(_REPLACED)
+        if case.exists():
+            shutil.rmtree(left)
+        else:
+            left.rename(case)
+    for left in cases.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left)
+
+
+def read_case(folder: Path) -> dict[str, Any] | None:
+    """The result.json of a complete case, or None when the folder or a picture that it names is missing."""
+    try:
+        result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        files = result["files"]
+        complete = all((folder / name).stat().st_size == size for name, size in files.items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return result if complete else None
+
+
+def write_case(cases: Path, result: CaseResult, *, input_sha256: str, key: str) -> dict[str, Any]:
+    """Write the folder `cases/<id>` under a hidden name and rename it when it is complete.
+
+    Args:
+        cases: The folder of all cases.
+        result: What to write.
+        input_sha256: Of the photograph's file.
+        key: Of `settings_key`.
+
+    Returns:
+        What result.json holds.
+
+    Raises:
+        OSError: The disk is full or cannot be written; nothing half done is left under the case's name.
+    """
+    case, partial = cases / result.photo.id, cases / f"{_PARTIAL}{result.photo.id}"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for folder in (partial, partial / "aged", partial / "raw"):
+            folder.mkdir(parents=True)
+        _write_pictures(partial, result)
+        content = describe(result) | {"input_sha256": input_sha256, "settings_sha256": key}
+        names = sorted(path for path in partial.rglob("*") if path.is_file())
+        content["files"] = {path.relative_to(partial).as_posix(): path.stat().st_size for path in names}
+        write_atomically(partial / RESULT, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    replaced = cases / f"{_REPLACED}{result.photo.id}"
+    if case.exists():
+        case.rename(replaced)
+    partial.rename(case)
+    shutil.rmtree(replaced, ignore_errors=True)
+    return content
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, or a power cut, sees the old or the new one and nothing between.
+
+    File names that are no UTF-8 have lone surrogates; as backslash escapes they are valid JSON.
+    """
+    partial = path.with_name(f"{_PARTIAL}{path.name}")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _write_pictures(folder: Path, result: CaseResult) -> None:
+    model = result.settings.get("model", {}).get("name", "")
+    edit = result.edit
+    photograph = Mark("photograph", "The crop that the estimates start from.")
+    write_png(folder / "face.png", _resize(result.face.pixels), photograph)
+    for age, pixels in result.aged.items():
+        mark = Mark("synthetic", f"Estimate at age {age}, enlarged by a network.", model)
+        write_png(folder / "aged" / f"{age}.png", _resize(pixels), mark)
+    if edit.source is not None:
+        write_png(folder / "raw" / "source.png", edit.source, photograph)
+    for name, pixels in (("reconstruction", edit.reconstruction), ("inverted", edit.inverted)):
+        mark = Mark("synthetic", "The photograph's crop as the model gives it back, without ageing.", model)
+        write_png(folder / "raw" / f"{name}.png", pixels, mark)
+    for age, pixels in edit.images.items():
+        mark = Mark("synthetic", f"Estimate at age {age}, at the model's own size.", model)
+        write_png(folder / "raw" / f"{age}.png", pixels, mark)
+    footer = (
+        f"Synthetic estimates made by faceforward {__version__} with {model} on {_today()}. They show how "
+        "the person could look, not how the person looks. They are no photographs and no evidence of identity.",
+    )
+    mark = Mark("composite", "A photograph's crop beside estimates at other ages.", model)
+    write_png(folder / "sheet.png", contact_sheet(result, footer=footer), mark)
+
+
+def _resize(pixels: np.ndarray) -> np.ndarray:
+    if pixels.shape[:2] == (SIZE, SIZE):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
+
+
+def _today() -> str:
+    return datetime.datetime.now().astimezone().date().isoformat()
+
+
+def describe(result: CaseResult) -> dict[str, Any]:
+    """Everything about a case as JSON values; see docs of the output folder.
+
+    Distances are descriptor distances to the crop at the model's own size, lower is more alike.
+    """
+    face, edit, quality = result.face, result.edit, result.face.quality
+    ages = {
+        str(age): {
+            "file": f"aged/{age}.png",
+            "raw": f"raw/{age}.png",
+            "prompt": edit.target_prompts[age],
+            "estimated_age": _estimate(result.estimates.get(age)),
+            "identity_distance": _number(result.identity.get(age)),
+        }
+        for age in sorted(result.aged)
+    }
+    versions = {
+        name: importlib.metadata.version(name) for name in ("torch", "diffusers", "transformers", "lightning")
+    }
+    return {
+        "id": result.photo.id,
+        "file": result.photo.file,
+        "made": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "seconds": _number(result.seconds),
+        "source": {
+            "age": _number(face.age),
+            "age_origin": face.age_origin,
+            "gender": face.gender,
+            "gender_origin": face.gender_origin,
+            "estimated_age": _estimate(face.estimate),
+            "width": result.photo.pixels.shape[1],
+            "height": result.photo.pixels.shape[0],
+            "notes": list(result.photo.notes),
+        },
+        "face": {
+            "detector": face.detector,
+            **_detection(face.detection),
+            "others": [_detection(other) for other in face.others],
+            "quality": {
+                name: _number(getattr(quality, name))
+                for name in ("face_height", "sharpness", "exposure", "contrast", "roll", "yaw")
+            },
+            "warnings": list(quality.warnings),
+        },
+        "inversion": {
+            "prompt": edit.source_prompt,
+            "psnr_db": _number(edit.inversion_psnr),
+            "identity_distance_of_reconstruction": _number(result.reconstruction_identity),
+        },
+        "unet_evaluations": edit.unet_evaluations,
+        "ages": ages,
+        "settings": result.settings,
+        "versions": {"faceforward": __version__, "python": platform.python_version(), **versions},
+    }
+
+
+def _number(value: float | None) -> float | None:
+    """A JSON number; infinity (a perfect reconstruction's PSNR) and NaN have none."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 4)
+
+
+def _detection(detection: Detection) -> dict[str, Any]:
+    return {
+        "box": [_number(value) for value in detection.box],
+        "landmarks": np.asarray(detection.landmarks, dtype=float).round(2).tolist(),
+        "score": _number(detection.score),
+    }
+
+
+def _estimate(estimate: AgeEstimate | None) -> dict[str, Any] | None:
+    if estimate is None:
+        return None
+    spread = {}
+    if estimate.distribution is not None and estimate.support is not None:
+        pairs = zip(estimate.support.tolist(), estimate.distribution.tolist(), strict=True)
+        spread = {"distribution": {f"{age:g}": round(share, 4) for age, share in pairs if share >= 5e-4}}
+    return {
+        "years": _number(estimate.years),
+        "std": _number(estimate.std),
+        "gender": estimate.gender,
+        "gender_probability": _number(estimate.gender_probability),
+        "estimator": estimate.estimator,
+        **spread,
+    }

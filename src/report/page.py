@@ -1,0 +1,132 @@
+"""The report over all cases: one HTML file that needs nothing else, for a family and for a detective."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from faceforward.report.metadata import Mark, jpeg_bytes
+from faceforward.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+REPORT = "report.html"
+CHILD = 16  # below it the head still grows
+ADULT = 18
+
+
+def write_report(output: Path, lines: list[dict[str, Any]]) -> Path:
+    """Write `report.html` from the manifest's lines and the case folders.
+
+    Args:
+        output: The folder of results.
+        lines: Of the manifest.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: The disk is full or cannot be written, or a case folder has gone.
+    """
+    path = output / REPORT
+    partial = path.with_name(f".partial-{REPORT}")
+    # Many photographs in one file must still open on a phone.
+    side = 400 if len(lines) <= 20 else 220
+    made = datetime.datetime.now().astimezone()
+    rejected = [line for line in lines if line["status"] != "done"]
+    models: dict[str, dict[str, Any]] = {}
+    environment = Environment(
+        loader=PackageLoader("faceforward", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+        # Generated piece by piece: a thousand cases need not fit into memory.
+        stream.writelines(
+            environment.get_template("page.html.j2").generate(
+                made=made,
+                version=__version__,
+                lines=lines,
+                cases=_cases(output, lines, side, models),
+                models=models,
+                rejected=rejected,
+                done=len(lines) - len(rejected),
+            )
+        )
+    return partial.replace(path)
+
+
+def _cases(
+    output: Path, lines: list[dict[str, Any]], side: int, models: dict[str, dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """What the template shows of each case; collects the models that made them on the way."""
+    for line in lines:
+        if line["status"] != "done":
+            continue
+        folder = output / "cases" / line["id"]
+        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        model = result["settings"]["model"]
+        models[model["sha256"]] = model
+        pictures = [
+            {
+                "age": int(age),
+                "reading": (edit["estimated_age"] or {}).get("years"),
+                "distance": edit["identity_distance"],
+                "picture": _embed(
+                    folder / edit["file"], Mark("synthetic", f"Estimate at age {age}.", model["name"]), side
+                ),
+            }
+            for age, edit in result["ages"].items()
+        ]
+        yield {
+            "file": line["file"],
+            "reused": line["reused"],
+            "result": result,
+            "source": result["source"],
+            "photograph": _embed(folder / "face.png", Mark("photograph", ""), side),
+            "pictures": pictures,
+            "cautions": cautions(result),
+        }
+
+
+def cautions(result: dict[str, Any]) -> list[str]:
+    """What a reader of this case must know, in words.
+
+    Args:
+        result: The content of result.json.
+    """
+    source, face = result["source"], result["face"]
+    sentences = [*source["notes"], *face["warnings"]]
+    if face["others"]:
+        count = len(face["others"])
+        others = "1 other face was" if count == 1 else f"{count} other faces were"
+        sentences.append(f"{others} found in the photograph; please check that the right one was taken.")
+    if source["age_origin"] == "estimated":
+        sentences.append(
+            "The age in the photograph was not given. It was estimated from the picture, which is often "
+            "wrong by several years; give the true age if it is known."
+        )
+    if source["age"] < CHILD and any(int(age) >= ADULT for age in result["ages"]):
+        sentences.append(
+            "The photograph shows a child. The method changes skin, hair and features more than the growth "
+            "of the head, so the estimates as an adult are the least certain ones."
+        )
+    return sentences
+
+
+def _embed(path: Path, mark: Mark, side: int) -> Markup:
+    """A picture as a data URI; the text is base64 and safe."""
+    with Image.open(path) as image:
+        data = jpeg_bytes(np.asarray(image.convert("RGB")), mark, side=side)
+    return Markup("data:image/jpeg;base64,") + Markup(base64.b64encode(data).decode())

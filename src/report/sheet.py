@@ -1,0 +1,89 @@
+"""The contact sheet of one case: the photograph and every estimate side by side, told apart at a glance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from faceforward.records import AgeEstimate, CaseResult
+
+TILE = 320  # pixels
+CAPTION = 70
+MARGIN = 16
+COLUMNS = 4
+FRAME = 6
+PAPER = (255, 255, 255)
+INK = (32, 36, 40)
+FAINT = (96, 102, 108)
+PHOTOGRAPH = (32, 36, 40)
+SYNTHETIC = (176, 84, 16)
+
+
+def contact_sheet(result: CaseResult, *, footer: tuple[str, ...] = ()) -> np.ndarray:
+    """Draw the source and all ages, each with its target and its estimated age.
+
+    Photographs have a dark solid frame, synthetic pictures an orange one with a bar that says so.
+
+    Args:
+        result: The case.
+        footer: Lines under the pictures: method, model, date.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB.
+    """
+    face = result.face
+    tiles = [
+        (
+            "PHOTOGRAPH",
+            f"age {face.age:.0f} ({face.age_origin})",
+            _reading(face.estimate),
+            face.pixels,
+            PHOTOGRAPH,
+        )
+    ]
+    for age, pixels in sorted(result.aged.items()):
+        reading = _reading(result.estimates.get(age))
+        tiles.append(("ESTIMATE, NOT A PHOTOGRAPH", f"at age {age}", reading, pixels, SYNTHETIC))
+
+    columns = min(COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    width = MARGIN + columns * (TILE + MARGIN)
+    small = ImageFont.load_default(16)
+    lines = [line for text in footer for line in _wrap(text, small, width - 2 * MARGIN)]
+    height = MARGIN + rows * (TILE + CAPTION + MARGIN) + (len(lines) * 22 + MARGIN if lines else 0)
+    sheet = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for index, (label, caption, reading, pixels, colour) in enumerate(tiles):
+        x = MARGIN + (index % columns) * (TILE + MARGIN)
+        y = MARGIN + (index // columns) * (TILE + CAPTION + MARGIN)
+        picture = Image.fromarray(pixels).resize((TILE, TILE), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (x, y))
+        draw.rectangle((x, y, x + TILE - 1, y + TILE - 1), outline=colour, width=FRAME)
+        draw.rectangle((x, y + TILE - 26, x + TILE - 1, y + TILE - 1), fill=colour)
+        draw.text(
+            (x + TILE / 2, y + TILE - 13), label, fill=PAPER, font=ImageFont.load_default(15), anchor="mm"
+        )
+        draw.text((x, y + TILE + 8), caption, fill=INK, font=ImageFont.load_default(24))
+        draw.text((x, y + TILE + 42), reading, fill=FAINT, font=small)
+    for index, line in enumerate(lines):
+        draw.text((MARGIN, height - MARGIN - (len(lines) - index) * 22), line, fill=FAINT, font=small)
+    return np.asarray(sheet)
+
+
+def _reading(estimate: AgeEstimate | None) -> str:
+    return "" if estimate is None else f"age estimator reads {estimate.years:.0f}"
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:
+    """Break a text into lines of at most `width` pixels."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width or not lines[-1]:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines

@@ -1,0 +1,137 @@
+import datetime
+import unicodedata
+
+import pytest
+from lightning import LightningModule, Trainer
+from PIL import Image
+
+from faceforward.datamodules.photos import PhotoDataset, Photos, Reused, case_ids, list_photos
+from faceforward.errors import ConfigurationError
+from faceforward.records import Photo, Rejected
+
+
+@pytest.fixture
+def folder(tmp_path, astronaut):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(astronaut).resize((64, 64)).save(folder / "a.jpg")
+    return folder
+
+
+def test_ids_are_safe_and_unique():
+    ids = case_ids(
+        ["a b.jpg", "A_b.png", "x.y.jpg", ".b.jpg", "한글.jpg", "a.jpg", "a.jpg", "/tmp/é/../q*.jpg", ""]
+    )
+    assert len({case.casefold() for case in ids}) == 9
+    assert ids[2:5] == ["x.y", "_b", "한글"]
+    assert ids[7:] == ["q_", "_"]
+    for case, stem in zip((*ids[:2], *ids[5:7]), ("a_b", "A_b", "a", "a"), strict=True):
+        assert case.startswith(f"{stem}-")
+        assert len(case) == len(stem) + 7
+    assert case_ids([unicodedata.normalize("NFD", "한글.jpg")]) == ["한글"]
+    assert len(case_ids(["가" * 100 + ".jpg"])[0].encode()) <= 150
+
+
+def test_ids_do_not_depend_on_the_order():
+    assert case_ids(["a.jpg", "a.png"]) == case_ids(["a.png", "a.jpg"])[::-1]
+
+
+def test_folder_lists_every_entry_that_is_not_hidden(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "deep.jpg").touch()
+    (folder / ".hidden.jpg").touch()
+    (folder / "notes.txt").write_text("x")
+    (folder / "link.jpg").symlink_to(folder / "gone.jpg")
+    entries = list_photos(folder)
+    assert [entry.id for entry in entries] == ["a", "link", "notes", "sub"]
+    records = list(map(PhotoDataset(entries).__getitem__, range(4)))
+    assert isinstance(records[0], Photo)
+    assert {record.status for record in records[1:]} == {"skipped"}
+    assert records[0].file == str(folder / "a.jpg")
+
+
+def test_folder_with_csv(folder):
+    name = unicodedata.normalize("NFD", "é.jpg")
+    (folder / name).touch()
+    lines = [
+        "file,birth,taken,targets,face",
+        "é.jpg,1985-03-01,1991,today,2",
+        "gone.jpg,,,,",
+        "b.jpg,x,,,",
+        ",1985,,,",
+    ]
+    (folder / "photos.csv").write_text("\n".join(lines), "utf-8")
+    entries = list_photos(folder, today=datetime.date(2025, 1, 1))
+    assert [entry.id for entry in entries] == ["é", "gone", "b", "_", "a"]
+    assert entries[0].path.name == name
+    assert entries[0].facts.targets == (39,)
+    assert entries[0].facts.age == 6
+    records = list(map(PhotoDataset(entries).__getitem__, range(5)))
+    reasons = [record.reason for record in records[:4]]
+    assert "empty" in reasons[0]
+    assert "No such file" in reasons[1]
+    assert "not a date" in reasons[2]
+    assert "names no file" in reasons[3]
+    assert records[4].face is None
+
+
+def test_csv_names_the_photographs_and_nothing_else(folder):
+    (folder / "b.jpg").touch()
+    (folder / "people.csv").write_text("file,age,gender,face\na.jpg,6,f,\na.jpg,6,m,2\n")
+    entries = list_photos(folder / "people.csv")
+    assert len({entry.id for entry in entries}) == 2
+    first, second = (PhotoDataset(entries, face=1)[i] for i in range(2))
+    assert (first.age, first.gender, first.face, first.file) == (6, "female", 1, "a.jpg")
+    assert (second.gender, second.face) == ("male", 2)
+
+
+def test_single_file(folder):
+    (entry,) = list_photos(folder / "a.jpg")
+    assert entry.id == "a"
+
+
+def test_nothing_there(tmp_path):
+    (tmp_path / ".hidden").touch()
+    with pytest.raises(ConfigurationError, match="empty"):
+        list_photos(tmp_path)
+    with pytest.raises(ConfigurationError, match="no such file"):
+        list_photos(tmp_path / "x")
+
+
+def test_fault_in_a_decoder_becomes_a_record(folder, monkeypatch):
+    def crash(path, id):
+        raise MemoryError("too large")
+
+    monkeypatch.setattr("faceforward.datamodules.photos.read_photo", crash)
+    record = PhotoDataset(list_photos(folder))[0]
+    assert record == Rejected(
+        "a", str(folder / "a.jpg"), "failed", "reading it failed: MemoryError: too large"
+    )
+
+
+def test_face_counts_from_one(folder):
+    with pytest.raises(ConfigurationError, match="from 1"):
+        Photos(str(folder), face=0)
+
+
+class _Seen(LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def predict_step(self, batch, batch_idx):
+        self.records.append(batch)
+        return 0
+
+
+@pytest.mark.filterwarnings("ignore:The 'predict_dataloader' does not have many workers")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_trainer_gets_records(folder, workers):
+    (folder / "b.jpg").touch()
+    (folder / "c.jpg").touch()
+    photos = Photos(str(folder), num_workers=workers)
+    photos.leave_out({"c"})
+    trainer = Trainer(logger=False, enable_progress_bar=False, enable_checkpointing=False, accelerator="cpu")
+    seen = _Seen()
+    trainer.predict(seen, datamodule=photos, return_predictions=False)
+    assert [type(record) for record in seen.records] == [Photo, Rejected, Reused]

@@ -1,0 +1,90 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from faceforward.report.case import write_case
+from faceforward.report.page import cautions, write_report
+
+
+def _line(id="a", file="a.jpg", status="done", reason=None):
+    return {"id": id, "file": file, "status": status, "reason": reason, "reused": False}
+
+
+class _Tags(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.sources, self.text = [], [], ""
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.fixture
+def report(tmp_path, make_result):
+    hostile = '<script>alert(1)</script> & "x".jpg'
+    result = make_result(file=hostile, others=2, known=False, warnings=("The face is blurred.",))
+    write_case(tmp_path / "cases", result, input_sha256="feed", key="k")
+    lines = [_line(file=hostile), _line("b", "<img src=x>.jpg", "skipped", "No face <b>was</b> found.")]
+    lines.append(_line("c", "c.jpg", "failed", "Out of memory."))
+    parsed = _Tags()
+    page = write_report(tmp_path, lines).read_text("utf-8")
+    parsed.feed(page)
+    return page, parsed
+
+
+def test_needs_nothing_but_itself(report):
+    page, parsed = report
+    assert len(parsed.sources) == 4
+    assert all(source.startswith("data:image/jpeg;base64,") for source in parsed.sources)
+    assert "script" not in parsed.tags
+    assert "link" not in parsed.tags
+    assert not re.search(r"url\(|@import", page)
+
+
+def test_hostile_file_names_are_text(report):
+    _, parsed = report
+    assert '<script>alert(1)</script> & "x".jpg' in parsed.text
+    assert "<img src=x>.jpg" in parsed.text
+    assert "No face <b>was</b> found." in parsed.text
+    assert parsed.tags.count("img") == 4
+
+
+def test_says_what_people_must_know(report):
+    _, parsed = report
+    assert parsed.text.count("ESTIMATE, NOT A PHOTOGRAPH") == 3
+    assert parsed.text.count("ORIGINAL PHOTOGRAPH") == 1
+    for words in (
+        "Research only.",
+        "The face is blurred.",
+        "2 other faces were found",
+        "The age in the photograph was not given",
+        "Nothing here identifies anybody",
+        "1 with estimates, 2 without",
+        "fault of the program",
+        "At age 60",
+        "feed",
+    ):
+        assert words in parsed.text
+    assert "arXiv 2309.11321" in parsed.text
+
+
+def test_report_without_any_result(tmp_path):
+    page = write_report(tmp_path, [_line("b", "b.jpg", "skipped", "The file is empty.")]).read_text("utf-8")
+    assert "The file is empty." in page
+    assert "How the estimates were made" not in page
+
+
+def test_child_to_adult_is_cautioned():
+    def case(age, targets, others=0):
+        source = {"age": age, "age_origin": "given", "notes": []}
+        return {"source": source, "face": {"others": [0] * others, "warnings": []}, "ages": targets}
+
+    assert "shows a child" in cautions(case(6, {"10": 0, "40": 0}))[0]
+    assert cautions(case(6, {"10": 0})) == []
+    assert cautions(case(30, {"60": 0})) == []
+    assert cautions(case(30, {"60": 0}, others=1))[0].startswith("1 other face was")

@@ -1,0 +1,17 @@
+import numpy as np
+
+from faceforward.report.sheet import MARGIN, PHOTOGRAPH, SYNTHETIC, TILE, contact_sheet
+
+
+def test_source_first_and_told_from_synthetic(make_result):
+    sheet = contact_sheet(make_result(), footer=("word " * 200,))
+    assert sheet.dtype == np.uint8
+    assert sheet.shape[1] == MARGIN + 4 * (TILE + MARGIN)
+    assert tuple(sheet[MARGIN + 1, MARGIN + 1]) == PHOTOGRAPH
+    assert tuple(sheet[MARGIN + 1, MARGIN + TILE + MARGIN + 1]) == SYNTHETIC
+
+
+def test_one_age_and_many_ages_fit(make_result):
+    assert contact_sheet(make_result(targets=(40,))).shape[1] == MARGIN + 2 * (TILE + MARGIN)
+    many = contact_sheet(make_result(targets=tuple(range(10, 90, 10))))
+    assert many.shape[0] > 3 * TILE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import set_parsing_settings
@@ -12,6 +14,30 @@ if TYPE_CHECKING:
 
 # References between YAML files are resolved after all of them are read: see shared facts on `omegaconf+`.
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
+
+
+def shipped_config(name: str) -> Path | None:
+    """A YAML that travels with the package.
+
+    Args:
+        name: Relative to `configs/`, with or without that folder in front: `experiment/autoencoder.yaml`.
+    """
+    root = Path(str(resources.files("faceforward.configs")))
+    candidate = root / name.removeprefix("configs/")
+    return candidate if candidate.is_file() else None
+
+
+def resolve_configs(arguments: list[str]) -> list[str]:
+    """Point `-c` and `--config` at shipped YAML files where the folder here has none of that name."""
+    resolved = list(arguments)
+    for index, argument in enumerate(resolved):
+        option, equals, value = argument.partition("=")
+        if option in ("-c", "--config") and equals:
+            shipped = None if Path(value).exists() else shipped_config(value)
+            resolved[index] = f"{option}={shipped}" if shipped else argument
+        elif index and resolved[index - 1] in ("-c", "--config") and not Path(argument).exists():
+            resolved[index] = str(shipped_config(argument) or argument)
+    return resolved
 
 
 class FaceforwardCLI(LightningCLI):

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import torch
 
-from faceforward.cli import FaceforwardCLI
+from faceforward.cli import FaceforwardCLI, resolve_configs
+from faceforward.errors import ConfigurationError
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `train.py fit|validate|test -c CONFIG ...`."""
+    """Run `train.py fit|validate|test -c CONFIG ...`; shipped YAMLs are found from any folder.
+
+    Returns:
+        0, or 2 when the run cannot work as asked.
+    """
+    arguments = resolve_configs(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     torch.set_float32_matmul_precision("high")
-    FaceforwardCLI(args=argv)
+    try:
+        FaceforwardCLI(args=arguments)
+    except ConfigurationError as error:
+        sys.stderr.write(f"train: {error}\n")
+        return 2
     return 0

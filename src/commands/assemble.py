@@ -1,0 +1,79 @@
+"""Put trained parts together as one half-precision diffusers directory."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, StableDiffusionPipeline
+
+from faceforward.callbacks.pipeline_export import replace_folder
+from faceforward.errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+
+def assemble_half(pipeline: Path, output: Path, *, vae: Path | None = None) -> int:
+    """Write `pipeline` in float16 safetensors, with another autoencoder if one is given.
+
+    Args:
+        pipeline: diffusers Stable Diffusion directory.
+        output: Replaced when it is complete.
+        vae: diffusers `AutoencoderKL` directory that must share the encoder: the UNet knows its latents only.
+
+    Returns:
+        Bytes of the weights.
+
+    Raises:
+        ConfigurationError: The encoder of `vae` is another one.
+    """
+    model = StableDiffusionPipeline.from_pretrained(
+        pipeline, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
+    )
+    if vae is not None:
+        other = AutoencoderKL.from_pretrained(vae, dtype=torch.float32)
+        mine, theirs = model.vae.encoder.state_dict(), other.encoder.state_dict()
+        if mine.keys() != theirs.keys() or not all(
+            torch.allclose(mine[k], theirs[k], atol=1e-3) for k in mine
+        ):
+            raise ConfigurationError(
+                f"the encoder in {vae} is not the one of {pipeline}: its latents mean another thing"
+            )
+        model.register_modules(vae=other)
+    for name, part in (("UNet", model.unet), ("VAE", model.vae), ("text encoder", model.text_encoder)):
+        if not all(torch.isfinite(p.half()).all() for p in part.parameters()):
+            raise ConfigurationError(f"the {name} of {pipeline} has weights that float16 cannot hold")
+        part.half()
+    temporary = output.with_name(f".{output.name}.tmp")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    model.save_pretrained(temporary)
+    for kept in ("README.md", "MODEL_CARD.md"):
+        if (output / kept).exists():
+            shutil.copy(output / kept, temporary / kept)
+    replace_folder(temporary, output)
+    return sum(f.stat().st_size for f in output.rglob("*.safetensors"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Assemble from the command line; exit status 2 when the parts do not fit."""
+    parser = argparse.ArgumentParser(prog="python -m faceforward.commands.assemble", description=__doc__)
+    parser.add_argument("--pipeline", type=Path, required=True, help="what train.py exported")
+    parser.add_argument("--vae", type=Path, help="autoencoder to put in, with the same encoder")
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args(argv)
+    try:
+        size = assemble_half(arguments.pipeline, arguments.output, vae=arguments.vae)
+    except ConfigurationError as error:
+        sys.stderr.write(f"assemble: {error}\n")
+        return 2
+    sys.stdout.write(f"{arguments.output}: {size / 2**20:.1f} MiB of weights\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""How well edits of real photographs show the age asked for and keep the person.
+
+    python benchmarks/ageing.py                       all 267 val photographs, targets 10..70, embedded model
+    python benchmarks/ageing.py --photos 24 --inversions direct,negative-prompt,ddim,null-text
+
+Each photograph is a line in a JSON lines file, so a run that was ended goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from real_faces import ARCHIVE, pictures
+
+from faceforward.datamodules.aligned_faces import read_labels
+from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct
+from faceforward.diffusion.inversion import (
+    DDIMInversion,
+    DirectInversion,
+    NegativePromptInversion,
+    NullTextInversion,
+)
+from faceforward.diffusion.pipeline import load_pipeline
+from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.faces.age import DlibAgeEstimator
+from faceforward.faces.identity import DlibEmbedder, distance
+from faceforward.metrics.age import AgeError
+from faceforward.metrics.identity import IdentityDistance
+from faceforward.pretrained import embedded_model
+
+INVERSIONS = {
+    "ddim": DDIMInversion,
+    "negative-prompt": NegativePromptInversion,
+    "direct": DirectInversion,
+    "null-text": NullTextInversion,
+}
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """Peak signal-to-noise ratio between two uint8 pictures, dB."""
+    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return float(10 * np.log10(255**2 / max(mse, 1e-9)))
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--archive", type=Path, default=ARCHIVE)
+    parser.add_argument("--pretrained", type=Path, default=None, help="default: the embedded model")
+    parser.add_argument(
+        "--photos", type=int, default=None, help="spread evenly over the val split; default all"
+    )
+    parser.add_argument("--targets", default="10,20,30,40,50,60,70")
+    parser.add_argument("--inversions", default="direct")
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--guidance", type=float, default=7.5)
+    parser.add_argument("--cross-replace", type=float, default=0.8)
+    parser.add_argument("--self-replace", type=float, default=0.5)
+    parser.add_argument("--self-side", type=float, default=0.5)
+    parser.add_argument("--age-weight", type=float, default=1.0)
+    parser.add_argument(
+        "--blend-threshold", type=float, default=0.3, help="of LocalBlend; below 0 leaves it out"
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--output", type=Path, default=Path("runs/ageing.jsonl"))
+    parser.add_argument("--pictures", type=Path, help="folder for one row of pictures per photograph")
+    return parser.parse_args()
+
+
+def settings_of(args: argparse.Namespace) -> EditSettings:
+    """The edit's settings."""
+    blend = LocalBlend(threshold=args.blend_threshold) if args.blend_threshold >= 0 else None
+    return EditSettings(
+        guidance_scale=args.guidance,
+        cross_replace=args.cross_replace,
+        self_replace=args.self_replace,
+        self_side=args.self_side,
+        age_weight=args.age_weight,
+        local_blend=blend,
+    )
+
+
+def measure(args: argparse.Namespace) -> list[dict]:
+    """Edit every photograph with every inversion; one record each."""
+    labels = [label for label in read_labels(args.archive) if label.split == "val"]
+    if args.photos is not None:
+        labels = [labels[i] for i in np.linspace(0, len(labels) - 1, args.photos).round().astype(int)]
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    done = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
+    key = {
+        name: str(value) for name, value in vars(args).items() if name not in ("output", "pictures", "photos")
+    }
+    known = {(r["file"], r["inversion"]) for r in done if r["key"] == {**key, "inversions": r["inversion"]}}
+    model = load_pipeline(args.pretrained or embedded_model())
+    template, settings = PromptTemplate(), settings_of(args)
+    targets = [int(age) for age in args.targets.split(",")]
+    estimator, embedder = DlibAgeEstimator(), DlibEmbedder()
+    if args.pictures:
+        args.pictures.mkdir(parents=True, exist_ok=True)
+    records = []
+    for name in args.inversions.split(","):
+        for label, image in zip(labels, pictures(args.archive, labels), strict=True):
+            if (label.file, name) in known:
+                continue
+            begun = time.perf_counter()
+            latents = model.encode_image(image)
+            ceiling = model.decode_latents(latents)[0]
+            trajectory = INVERSIONS[name](steps=args.steps).invert(
+                model, latents, template.prompt(label.age, label.gender)
+            )
+            inverted = time.perf_counter()
+            prompts = [template.prompt(age, label.gender) for age in targets]
+            result = edit(model, trajectory, prompts, settings, words=template.words)
+            edited = model.decode_latents(result.latents)
+            ended = time.perf_counter()
+            back = [
+                model.decode_latents(reconstruct(model, trajectory, settings, inject=inject).reconstruction)[
+                    0
+                ]
+                for inject in (True, False)
+            ]
+            descriptors = embedder.embed([image, ceiling, *edited])
+            records.append(
+                {
+                    "key": {**key, "inversions": name},
+                    "file": label.file,
+                    "inversion": name,
+                    "age": label.age,
+                    "gender": label.gender,
+                    "targets": targets,
+                    "estimated": [e.years for e in estimator.estimate(list(edited))],
+                    "estimated_source": estimator.estimate([image])[0].years,
+                    "distance": distance(descriptors[2:], descriptors[0]).tolist(),
+                    "distance_roundtrip": float(distance(descriptors[1], descriptors[0])),
+                    "psnr": psnr(back[0], ceiling),
+                    "psnr_uninjected": psnr(back[1], ceiling),
+                    "psnr_roundtrip": psnr(ceiling, image),
+                    "seconds_inversion": inverted - begun,
+                    "seconds_edit": ended - inverted,
+                    "evaluations": trajectory.unet_evaluations + result.unet_evaluations,
+                }
+            )
+            with args.output.open("a") as stream:
+                stream.write(json.dumps(records[-1]) + "\n")
+            if args.pictures:
+                from PIL import Image
+
+                row = np.concatenate([image, ceiling, *edited], axis=1)
+                Image.fromarray(row).save(args.pictures / f"{Path(label.file).stem}-{name}.png")
+    files = {label.file for label in labels}
+    kept = [r for r in done if (r["file"], r["inversion"]) in known and r["file"] in files]
+    return kept + records
+
+
+def report(records: list[dict]) -> None:
+    """Print the figures of each inversion."""
+    for name in dict.fromkeys(r["inversion"] for r in records):
+        rows = [r for r in records if r["inversion"] == name]
+        ages, near, still = AgeError(), IdentityDistance(), IdentityDistance()
+        for r in rows:
+            ages.update(torch.tensor(r["estimated"]), torch.tensor(r["targets"]))
+            close = [i for i, target in enumerate(r["targets"]) if abs(target - r["age"]) <= 15]
+            if close:
+                shown = [r["targets"][i] for i in close]
+                near.update(torch.tensor([r["distance"][i] for i in close]), ages=torch.tensor(shown))
+                still.update(torch.tensor([r["distance_roundtrip"]] * len(close)), ages=torch.tensor(shown))
+        figures = {k: float(v) for k, v in ages.compute().items()}
+        sys.stdout.write(f"\n{name}: {len(rows)} photographs, {len(rows) * len(rows[0]['targets'])} edits\n")
+        sys.stdout.write(
+            f"  age: MAE {figures['mae']:.2f}, bias {figures['bias']:+.2f}, "
+            f"Spearman {figures['spearman']:.3f} over edits, {figures['spearman_groups']:.3f} over group means\n"
+        )
+        sys.stdout.write("  target: MAE, bias:")
+        for decade in range(0, 90, 10):
+            if f"mae/{decade}" in figures:
+                sys.stdout.write(
+                    f"  {decade}: {figures[f'mae/{decade}']:.1f}, {figures[f'bias/{decade}']:+.1f}"
+                )
+        edits, trips = near.compute(), still.compute()
+        sys.stdout.write(
+            f"\n  identity, edits within 15 years: distance {edits['distance']:.3f}, "
+            f"below the 1 % threshold {100 * edits['share']:.1f} % of {int(edits['count'])}; unedited round trip {trips['distance']:.3f}, "
+            f"{100 * trips['share']:.1f} %\n"
+        )
+        for field, text in (
+            ("psnr", "reconstruction against the autoencoder's, attention injected, dB"),
+            ("psnr_uninjected", "reconstruction, nothing injected, dB"),
+            ("psnr_roundtrip", "autoencoder's round trip, dB"),
+            ("seconds_inversion", "seconds of inversion"),
+            ("seconds_edit", "seconds of the edit"),
+            ("evaluations", "UNet sample evaluations"),
+        ):
+            values = np.array([r[field] for r in rows])
+            sys.stdout.write(f"  {text}: {values.mean():.2f} (s.d. {values.std():.2f})\n")
+
+
+def main() -> int:
+    """Measure and print."""
+    args = arguments()
+    torch.set_num_threads(args.threads)
+    report(measure(args))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -176,7 +176,8 @@ def report(records: list[dict]) -> None:
         sys.stdout.write(f"\n{name}: {len(rows)} photographs, {len(rows) * len(rows[0]['targets'])} edits\n")
         sys.stdout.write(
             f"  age: MAE {figures['mae']:.2f}, bias {figures['bias']:+.2f}, "
-            f"Spearman {figures['spearman']:.3f} over edits, {figures['spearman_groups']:.3f} over group means\n"
+            f"Spearman {figures['spearman']:.3f} over edits, "
+            f"{figures['spearman_groups']:.3f} over group means\n"
         )
         sys.stdout.write("  target: MAE, bias:")
         for decade in range(0, 90, 10):
@@ -187,8 +188,8 @@ def report(records: list[dict]) -> None:
         edits, trips = near.compute(), still.compute()
         sys.stdout.write(
             f"\n  identity, edits within 15 years: distance {edits['distance']:.3f}, "
-            f"below the 1 % threshold {100 * edits['share']:.1f} % of {int(edits['count'])}; unedited round trip {trips['distance']:.3f}, "
-            f"{100 * trips['share']:.1f} %\n"
+            f"below the 1 % threshold {100 * edits['share']:.1f} % of {int(edits['count'])}; "
+            f"unedited round trip {trips['distance']:.3f}, {100 * trips['share']:.1f} %\n"
         )
         for field, text in (
             ("psnr", "reconstruction against the autoencoder's, attention injected, dB"),

@@ -135,6 +135,7 @@ class Face:
         gender: Or None when nobody knows.
         gender_origin: As `age_origin`; None when the gender is unknown.
         estimate: What the network said, whether used or not; None when no estimator ran.
+        notes: How the face was found and which others there are, one sentence each.
     """
 
     pixels: np.ndarray
@@ -148,6 +149,7 @@ class Face:
     gender: Gender | None
     gender_origin: Origin | None
     estimate: AgeEstimate | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,92 @@
+"""Take one face from a photograph, ready for the networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from faceforward.errors import UnusablePhotoError
+from faceforward.faces.align import align
+from faceforward.faces.detect import Detector, find_faces
+from faceforward.faces.quality import quality_of
+from faceforward.records import Detection, Face, Photo
+
+if TYPE_CHECKING:
+    from faceforward.faces.age import AgeEstimator
+
+
+def take_face(
+    photo: Photo,
+    detector: Detector,
+    *,
+    face: int | None = None,
+    size: int = 512,
+    age_estimator: AgeEstimator | None = None,
+) -> Face:
+    """Find the face in a photograph, align it and learn its age and gender.
+
+    Args:
+        photo: The photograph. Its own `face`, `age` and `gender` come before the arguments and the estimator.
+        detector: Finds the faces.
+        face: Which face to take, 1 = the largest; None takes the largest.
+        size: Side of the aligned crop in pixels.
+        age_estimator: Reads age and gender off the crop; what the user gave is kept, the estimate beside it.
+
+    Returns:
+        The face, with the others that were found, quality warnings and notes.
+
+    Raises:
+        UnusablePhotoError: There is no face, not the wanted one, or its age is neither known nor estimated.
+    """
+    height, width = photo.pixels.shape[:2]
+    found, notes = find_faces(photo.pixels, detector)
+    if not found:
+        raise UnusablePhotoError(
+            f"No face was found in the photograph ({width} x {height} pixels, {detector.name}): crop it to "
+            "the head and shoulders, or take another one in which both eyes can be seen."
+        )
+    number = next((wanted for wanted in (photo.face, face) if wanted is not None), 1)
+    if not 1 <= number <= len(found):
+        raise UnusablePhotoError(f"There is no face {number} in the photograph. Found: {_listed(found)}.")
+    taken = found[number - 1]
+    if len(found) > 1:
+        chosen = "the largest" if number == 1 else f"number {number}"
+        others = _listed(found, leave_out=number)
+        notes += (f"{len(found)} faces were found and {chosen} was taken. The others: {others}.",)
+    pixels, alignment = align(photo.pixels, taken.landmarks, size)
+    estimate = None if age_estimator is None else age_estimator.estimate([pixels])[0]
+    if photo.age is not None:
+        age = photo.age
+    elif estimate is not None:
+        age = estimate.years
+    else:
+        raise UnusablePhotoError(
+            "The age in the photograph is not known and no age estimator is at hand: give it in the "
+            "column `age` of the CSV beside the photographs."
+        )
+    estimated_gender = None if estimate is None else estimate.gender
+    gender = photo.gender or estimated_gender
+    return Face(
+        pixels=pixels,
+        alignment=alignment,
+        detection=taken,
+        others=tuple(other for other in found if other is not taken),
+        detector=detector.name,
+        quality=quality_of(photo.pixels, taken),
+        age=float(age),
+        age_origin="estimated" if photo.age is None else "given",
+        gender=gender,
+        gender_origin="given" if photo.gender else "estimated" if gender else None,
+        estimate=estimate,
+        notes=notes,
+    )
+
+
+def _listed(faces: Sequence[Detection], leave_out: int = 0) -> str:
+    """Return the boxes in words: "1 at x 120-480, y 60-500 (score 0.99); 2 at ..."."""
+    boxes = [[round(edge) for edge in face.box] for face in faces]
+    return "; ".join(
+        f"{number} at x {x0}-{x1}, y {y0}-{y1} (score {face.score:.2f})"
+        for number, (face, (x0, y0, x1, y1)) in enumerate(zip(faces, boxes, strict=True), start=1)
+        if number != leave_out
+    )

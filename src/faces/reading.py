@@ -1,0 +1,223 @@
+"""Read a photograph of any common kind into upright sRGB pixels, or say why it cannot be used."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import stat
+import unicodedata
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+from PIL import Image, ImageChops, ImageCms
+
+from faceforward.errors import UnusablePhotoError
+from faceforward.records import Photo
+
+logger = logging.getLogger(__name__)
+
+pillow_heif.register_heif_opener()
+
+#: Formats that may be opened. Pillow knows more, some of which run programs (EPS) or are no photographs.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "DIB", "GIF", "HEIF", "AVIF", "JPEG2000", "PPM")
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".tif", ".tiff", ".bmp", ".dib"}
+    | {".gif", ".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k", ".ppm", ".pgm"}
+)
+#: Camera raw files are TIFF inside: Pillow would take the thumbnail for the photograph.
+RAW_SUFFIXES = frozenset(
+    {".3fr", ".arw", ".cr2", ".cr3", ".dng", ".erf", ".kdc", ".nef", ".nrw", ".orf", ".pef", ".raf"}
+    | {".raw", ".rw2", ".sr2", ".srw"}
+)
+
+MAX_PIXELS = 120_000_000  # a 108-megapixel telephone and an A4 sheet scanned at 1200 dpi; 360 MB in memory
+MIN_SIDE = 32  # pixels: the detectors need a face of 20, and a face is never the whole picture
+BACKGROUND = (128, 128, 128)  # behind transparent parts: no edge against bright nor dark hair
+ORIENTATION = 0x0112  # EXIF tag
+TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_photo(path: Path, *, id: str | None = None, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read one photograph: upright, 8 bits, sRGB, without transparency.
+
+    The content decides about the format, not the suffix. Of a file with several frames the first is taken,
+    of a HEIC with several pictures the main one; `Photo.notes` says so.
+
+    Args:
+        path: The file.
+        id: Case id; None makes one from the file's name.
+        max_pixels: Pictures of more pixels are refused before they are decoded; Pillow's own limit of 179
+            million holds as well.
+
+    Returns:
+        The photograph with `pixels` `(H, W, 3)` uint8 RGB.
+
+    Raises:
+        UnusablePhotoError: No readable picture, or too small or too large a one. The message is for the
+            person who sent the photograph.
+    """
+    path = Path(path)
+    _require_readable(path)
+    notes: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises below
+        image = _decode(path, max_pixels, notes)
+        image = _upright(image)
+        image = _to_srgb(image, notes)
+    logger.debug("%s: read %d x %d pixels", path, *image.size)
+    return Photo(
+        id=safe_id(path.stem) if id is None else id,
+        file=str(path),
+        pixels=np.array(image),
+        notes=tuple(notes),
+    )
+
+
+def safe_id(stem: str) -> str:
+    """Return a file's stem as a folder name: NFC, other characters than letters, digits, `-_.` become `_`."""
+    return re.sub(r"[^\w.-]", "_", unicodedata.normalize("NFC", stem))
+
+
+def _require_readable(path: Path) -> None:
+    """Raise `UnusablePhotoError` unless `path` is a regular file with content that may be read."""
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UnusablePhotoError("This is a folder, not a photograph.")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise UnusablePhotoError("This is a device or a pipe, not a photograph.")
+        if status.st_size == 0:
+            raise UnusablePhotoError("The file is empty (0 bytes): copy or send it again.")
+        with path.open("rb"):
+            pass
+    except PermissionError as error:
+        raise UnusablePhotoError("The file may not be read: its permissions forbid it.") from error
+    except OSError as error:
+        if path.is_symlink():
+            raise UnusablePhotoError("This is a link to a file that is not there.") from error
+        reason = error.strerror or str(error)
+        raise UnusablePhotoError(f"The file cannot be opened: {reason}.") from error
+    if path.suffix.lower() in RAW_SUFFIXES:
+        raise UnusablePhotoError(
+            f"This is a camera raw file ({path.suffix}): export it as JPEG, PNG or TIFF with the camera's "
+            "program."
+        )
+
+
+def _decode(path: Path, max_pixels: int, notes: list[str]) -> Image.Image:
+    """Open and decode the first frame; every fault of the file becomes an `UnusablePhotoError`."""
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise UnusablePhotoError(
+            f"The picture has more pixels than the {max_pixels / 1e6:.0f} million allowed: scale it down."
+        ) from error
+    except Image.UnidentifiedImageError as error:
+        raise UnusablePhotoError(
+            "This is not a picture in a format that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, "
+            "AVIF), or the start of the file is damaged."
+        ) from error
+    except Exception as error:  # decoders raise anything on damaged files: it becomes the photograph's record
+        raise UnusablePhotoError(f"The picture is damaged and cannot be opened ({error}).") from error
+    with image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise UnusablePhotoError(
+                f"The picture has {width} x {height} = {width * height / 1e6:.0f} million pixels, more than "
+                f"the {max_pixels / 1e6:.0f} million allowed: scale it down."
+            )
+        if min(width, height) < MIN_SIDE:
+            raise UnusablePhotoError(
+                f"The picture is only {width} x {height} pixels: a face cannot be seen in it "
+                f"(at least {MIN_SIDE} x {MIN_SIDE} are needed, several hundred are better)."
+            )
+        try:
+            frames = getattr(image, "n_frames", 1)
+            image.load()
+            if frames > 1 and image.format != "MPO":  # an MPO's others are previews or a second lens
+                which = "main" if image.format == "HEIF" else "first"
+                notes.append(f"The file holds {frames} pictures: the {which} one was taken.")
+            if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
+                return ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's inverted kind
+            return image.copy()
+        except Exception as error:  # as above
+            raise UnusablePhotoError(
+                f"The picture is damaged or cut off and cannot be decoded ({error}): copy or send it again."
+            ) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn the picture as its EXIF orientation says (Pillow has already done so for TIFF and HEIC)."""
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+    except Exception as error:  # damaged EXIF must not cost the photograph
+        logger.debug("EXIF cannot be read: %s", error)
+        return image
+    if orientation not in TRANSPOSE:
+        return image
+    turned = image.transpose(TRANSPOSE[orientation])
+    turned.info = image.info
+    return turned
+
+
+def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Convert any mode to 8-bit sRGB through the embedded profile, over a neutral background."""
+    profile = image.info.get("icc_profile")
+    grey = image.mode[0] in "1LIF" and image.mode != "LAB"
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = _to_8_bit(image, notes)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (*BACKGROUND, 255))
+        image = Image.alpha_composite(ground, image).convert("L" if grey else "RGB")
+    elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
+        image = image.convert("L" if grey else "RGB")
+    if profile or image.mode == "LAB":
+        image = _through_profile(image, profile, notes)
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
+    """Scale 16-bit, 32-bit and floating-point grey values to 0..255; Pillow would clip them."""
+    values = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.arange(65536) / 257).astype(np.uint8)[values])
+    values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    notes.append("The grey values have no fixed range (32 bits): they were stretched from black to white.")
+    return Image.fromarray(np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
+
+
+def _through_profile(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
+    """Convert to sRGB through the ICC profile; a damaged or foreign profile is left out, and said."""
+    try:
+        lab = profile is None
+        source = (
+            ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
+        )
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        converted = ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the blacks of print profiles turn grey
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError) as error:
+        logger.debug("colour profile: %s", error)
+        notes.append("The embedded colour profile is damaged or of another kind: colours may be off.")
+        return image
+    return image if converted is None else converted

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningCLI
 
+from faceforward.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningArgumentParser
 
@@ -56,6 +58,22 @@ class FaceforwardCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse `args` alone; Lightning would warn when the shell's own arguments are others."""
         self.config = parser.parse_args(args)
+
+    def instantiate_classes(self) -> None:
+        """Build module and data; what they refuse comes out as itself, not wrapped in the parser's error.
+
+        Raises:
+            ConfigurationError: A class cannot work with what it was given.
+        """
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError) as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, ConfigurationError):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None:
+                raise
+            raise cause from error
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Nothing beyond Lightning's own; doors that have short flags add them."""

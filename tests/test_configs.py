@@ -1,0 +1,64 @@
+"""Every shipped YAML is parsed by the door it belongs to, and the README names only what exists."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from faceforward.cli import resolve_configs, shipped_config
+from faceforward.train import main
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted((ROOT / "configs" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_experiment_parses(path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "-c", str(path), "--print_config"])
+    assert stopped.value.code == 0
+    assert "class_path: faceforward." in capsys.readouterr().out
+
+
+def test_every_yaml_is_covered():
+    known = {*EXPERIMENTS, *(ROOT / "configs" / "infer").glob("*.yaml")}  # those by tests/test_infer.py
+    assert set((ROOT / "configs").rglob("*.yaml")) == known
+
+
+def test_shipped_yaml_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = str(shipped_config("experiment/autoencoder.yaml"))
+    assert resolve_configs(["fit", "-c", "configs/experiment/autoencoder.yaml"]) == ["fit", "-c", found]
+    assert resolve_configs(["fit", "--config=experiment/autoencoder.yaml"]) == ["fit", f"--config={found}"]
+    assert resolve_configs(["fit", "-c", "mine.yaml", "--x", "1"]) == ["fit", "-c", "mine.yaml", "--x", "1"]
+
+
+def test_a_file_here_comes_before_a_shipped_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "autoencoder.yaml").touch()
+    assert resolve_configs(["-c", "experiment/autoencoder.yaml"]) == ["-c", "experiment/autoencoder.yaml"]
+
+
+def test_run_that_cannot_work_is_exit_2(tmp_path, capsys):
+    config = ROOT / "configs" / "experiment" / "base_diffusion.yaml"
+    assert main(["fit", "-c", str(config), "--model.init_args.new_over=null"]) == 2
+    assert "give one of init_from" in capsys.readouterr().err
+
+
+def test_readme_names_files_that_exist():
+    text = (ROOT / "README.md").read_text()
+    commands = [
+        shlex.split(line, comments=True)
+        for block in re.findall(r"```sh\n(.*?)```", text, re.S)
+        for line in block.splitlines()
+    ]
+    named = {word for command in commands for word in command if word.endswith((".py", ".yaml"))}
+    assert {"infer.py", "train.py", "configs/infer/age.yaml"} <= named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    targets = {command[1] for command in commands if command[:1] == ["make"]}
+    makefile = (ROOT / "Makefile").read_text()
+    assert all(re.search(rf"^{target}:", makefile, re.M) for target in targets)
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not (ROOT / link).exists()] == []

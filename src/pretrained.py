@@ -11,6 +11,7 @@ import tempfile
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 
@@ -302,7 +303,7 @@ def _fetch_first(item: Weights) -> None:
     for url in item.source:
         try:
             _fetch(url, target, digest)
-        except (OSError, ValueError) as error:  # URLError, timeouts and a full disk are OSErrors
+        except (OSError, ValueError, HTTPException) as error:  # URLError, timeout, full disk: OSError
             failures.append(f"{url}: {error}")
         else:
             if digest is None:
@@ -313,22 +314,25 @@ def _fetch_first(item: Weights) -> None:
 
 def _fetch(url: str, target: Path, digest: str | None) -> None:
     """Write `url` to `target` in one step: a killed download leaves nothing that looks whole."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(url, timeout=TIMEOUT) as reply:
-            size = int(reply.headers.get("Content-Length") or 0)
-            with tqdm.wrapattr(file, "write", total=size or None, desc=target.name) as out:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as reply:
+        size = int(reply.headers.get("Content-Length") or 0)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        part = Path(name)
+        try:
+            with (
+                os.fdopen(handle, "wb") as file,
+                tqdm.wrapattr(file, "write", total=size or None, desc=target.name) as out,
+            ):
                 shutil.copyfileobj(reply, out)
-        if size and part.stat().st_size != size:
-            raise ValueError(f"{part.stat().st_size} of {size} bytes came")
-        if digest is not None and (got := sha256_of(part)) != digest:
-            raise ValueError(f"the file's SHA-256 is {got}, expected {digest}: not kept")
-        part.chmod(0o644)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+            if size and part.stat().st_size != size:
+                raise ValueError(f"{part.stat().st_size} of {size} bytes came")
+            if digest is not None and (got := sha256_of(part)) != digest:
+                raise ValueError(f"the file's SHA-256 is {got}, expected {digest}: not kept")
+            part.chmod(0o644)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _advice(item: Weights, reason: str, target: Path | None = None) -> str:

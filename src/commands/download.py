@@ -1,0 +1,60 @@
+"""`faceforward download NAME`: get weights, because the user asked for it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from faceforward.errors import ConfigurationError, WeightsUnavailableError
+from faceforward.pretrained import REGISTRY, download, entry, locate
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Fetch the named weights.
+
+    Args:
+        argv: The words after `faceforward download`; None means the process's own.
+
+    Returns:
+        0 when all named weights are there, 1 when some could not be fetched, 2 for wrong usage.
+    """
+    parser = argparse.ArgumentParser(
+        prog="faceforward download",
+        description="Get weights. Those that come inside packages or are trained here are only looked for.",
+        epilog=_known(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME")
+    try:
+        names = parser.parse_args(argv).names
+    except SystemExit as stop:  # argparse has said why; 0 after --help
+        return int(stop.code or 0)
+    try:
+        items = [entry(name) for name in names]
+    except ConfigurationError as error:
+        sys.stderr.write(f"faceforward download: {error}\n")
+        return 2
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    status = 0
+    for item in items:
+        there = locate(item)
+        if there is not None:
+            sys.stdout.write(f"{item.name} is here already: {there}\n")
+            continue
+        sys.stdout.write(f"{item.name}: from {item.source[0]}, licence {item.licence}\n")
+        sys.stdout.flush()
+        try:
+            sys.stdout.write(f"{item.name} is here now: {download(item)}\n")
+        except WeightsUnavailableError as error:
+            sys.stderr.write(f"faceforward download: {error}\n")
+            status = 1
+    return status
+
+
+def _known() -> str:
+    lines = ["known names:"]
+    for item in REGISTRY.values():
+        lines.append(f"  {item.name:22} {item.kind:8} {item.licence}")
+    return "\n".join(lines)

@@ -1,0 +1,81 @@
+import dataclasses
+import json
+
+import pytest
+
+from faceforward import pretrained
+from faceforward.commands import doctor
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    """A machine with a model in the package, whatever the checkout has, and no downloads."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "home"))
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "model_index.json").write_text("{}")
+    monkeypatch.setattr(pretrained, "embedded_model", lambda: model)
+
+
+def with_entry(monkeypatch, name, **changes):
+    entry = dataclasses.replace(pretrained.REGISTRY[name], **changes)
+    monkeypatch.setitem(pretrained.REGISTRY, name, entry)
+
+
+def states(capsys):
+    report = json.loads(capsys.readouterr().out)
+    return report, {item["name"]: (item["state"], item["used"]) for item in report["backends"]}
+
+
+def test_a_whole_machine_is_ready(capsys):
+    assert doctor.main(["--json"]) == 0
+    report, found = states(capsys)
+    assert report["ready"]
+    assert found["mtcnn"] == ("here", True)
+    assert found["retinaface"] == ("missing", False)
+    assert (
+        found["dlib-age-gender"] == found["dlib-recognition"] == found["realesrgan-x4plus"] == ("here", True)
+    )
+    assert set(report["machine"]) >= {"device", "torch", "processors", "cache"}
+
+
+def test_the_text_says_what_is_used_and_how_to_get_the_rest(capsys):
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert "[ used  ] face detector: mtcnn" in text
+    assert "get it: faceforward download retinaface" in text
+    assert "Ready" in text.splitlines()[-1]
+
+
+def test_every_entry_of_the_registry_is_looked_for():
+    assert {name for backend in doctor.BACKENDS for name in backend.choices} == set(pretrained.REGISTRY)
+
+
+def test_without_a_model_it_is_not_ready(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretrained, "embedded_model", lambda: tmp_path / "nothing")
+    assert doctor.main([]) == 1
+    assert "nothing to run on for: diffusion model" in capsys.readouterr().out
+
+
+def test_damaged_weights_are_not_ready(monkeypatch, capsys):
+    with_entry(monkeypatch, "dlib-recognition", sha256={"shape_predictor_5_face_landmarks.dat": "0" * 64})
+    assert doctor.main(["--json"]) == 1
+    assert states(capsys)[1]["dlib-recognition"] == ("damaged", True)
+
+
+def test_a_library_that_does_not_import_is_broken(monkeypatch, capsys):
+    backends = [
+        dataclasses.replace(backend, modules={"dlib-recognition": ("no_such_library",)})
+        if backend.job == "identity"
+        else backend
+        for backend in doctor.BACKENDS
+    ]
+    monkeypatch.setattr(doctor, "BACKENDS", backends)
+    assert doctor.main([]) == 1
+    assert "import no_such_library fails" in capsys.readouterr().out
+
+
+def test_wrong_usage_is_status_2(capsys):
+    assert doctor.main(["--nonsense"]) == 2
+    assert "usage" in capsys.readouterr().err

@@ -69,7 +69,7 @@ class ResultWriter(Callback):
         Raises:
             ConfigurationError: The folder cannot be written, or holds the case of another photograph.
         """
-        photos: Any = trainer.datamodule  # type: ignore[attr-defined]
+        photos: Any = getattr(trainer, "datamodule", None)
         if stage != "predict" or not isinstance(photos, Photos):
             raise ConfigurationError(
                 "ResultWriter works in infer.py, on faceforward.datamodules.photos.Photos"

@@ -131,7 +131,7 @@ def _write_pictures(folder: Path, result: CaseResult) -> None:
         write_png(folder / "raw" / f"{age}.png", pixels, mark)
     footer = (
         f"Synthetic estimates made by faceforward {__version__} with {model} on {_today()}. They show how "
-        "the person could look, not how the person looks. They are no photographs and no evidence of identity.",
+        "the person could look, not how the person looks. No photographs, and no evidence of identity.",
     )
     mark = Mark("composite", "A photograph's crop beside estimates at other ages.", model)
     write_png(folder / "sheet.png", contact_sheet(result, footer=footer), mark)
@@ -150,7 +150,9 @@ def _today() -> str:
 def describe(result: CaseResult) -> dict[str, Any]:
     """Everything about a case as JSON values; see docs of the output folder.
 
-    Distances are descriptor distances to the crop at the model's own size, lower is more alike.
+    Distances are descriptor distances to the crop, lower is more alike. They and the estimated ages of the
+    edited pictures are taken at the model's own size (`raw/`). `crop_to_photograph` is the 3x3 matrix between
+    pixel indices of face.png, or of the model's crop where that is larger, and of the photograph.
     """
     face, edit, quality = result.face, result.edit, result.face.quality
     ages = {
@@ -183,6 +185,7 @@ def describe(result: CaseResult) -> dict[str, Any]:
         },
         "face": {
             "detector": face.detector,
+            "crop_to_photograph": face.alignment.matrix.round(6).tolist(),
             **_detection(face.detection),
             "others": [_detection(other) for other in face.others],
             "quality": {
@@ -190,6 +193,7 @@ def describe(result: CaseResult) -> dict[str, Any]:
                 for name in ("face_height", "sharpness", "exposure", "contrast", "roll", "yaw")
             },
             "warnings": list(quality.warnings),
+            "notes": list(face.notes),
         },
         "inversion": {
             "prompt": edit.source_prompt,

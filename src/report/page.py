@@ -107,11 +107,11 @@ def cautions(result: dict[str, Any]) -> list[str]:
         result: The content of result.json.
     """
     source, face = result["source"], result["face"]
-    sentences = [*source["notes"], *face["warnings"]]
+    sentences = [*source["notes"], *face["notes"], *face["warnings"]]
     if face["others"]:
-        count = len(face["others"])
-        others = "1 other face was" if count == 1 else f"{count} other faces were"
-        sentences.append(f"{others} found in the photograph; please check that the right one was taken.")
+        sentences.append(
+            "Please check that the right face was taken; another one can be asked for by its number."
+        )
     if source["age_origin"] == "estimated":
         sentences.append(
             "The age in the photograph was not given. It was estimated from the picture, which is often "

@@ -5,6 +5,7 @@ import signal
 import pytest
 from PIL import Image
 
+from case_records import make_result
 from faceforward.report.case import read_case, settings_key, sweep, write_atomically, write_case
 
 FILES = {
@@ -20,7 +21,7 @@ def _files(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_exact_files_and_sizes(tmp_path, make_result):
+def test_exact_files_and_sizes(tmp_path):
     content = write_case(tmp_path, make_result(), input_sha256="s", key="k")
     assert _files(tmp_path) == {f"a/{name}" for name in FILES}
     for name in ("face.png", "aged/20.png"):
@@ -34,7 +35,7 @@ def test_exact_files_and_sizes(tmp_path, make_result):
     json.dumps(content, allow_nan=False)
 
 
-def test_replacing_leaves_only_the_new_case(tmp_path, make_result):
+def test_replacing_leaves_only_the_new_case(tmp_path):
     write_case(tmp_path, make_result(), input_sha256="s", key="k")
     write_case(tmp_path, make_result(targets=(50,)), input_sha256="s", key="l")
     assert {path.name for path in tmp_path.iterdir()} == {"a"}
@@ -42,7 +43,7 @@ def test_replacing_leaves_only_the_new_case(tmp_path, make_result):
 
 
 @pytest.mark.parametrize("harm", ["missing", "short", "json", "form"])
-def test_damaged_case_counts_as_absent(tmp_path, make_result, harm):
+def test_damaged_case_counts_as_absent(tmp_path, harm):
     write_case(tmp_path, make_result(), input_sha256="s", key="k")
     case = tmp_path / "a"
     if harm == "missing":
@@ -76,7 +77,7 @@ def full_disk():
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_full_disk_leaves_nothing_half_done(tmp_path, make_result):
+def test_full_disk_leaves_nothing_half_done(tmp_path):
     with pytest.raises(OSError, match="File too large"):
         write_case(tmp_path, make_result(), input_sha256="s", key="k")
     with pytest.raises(OSError, match="File too large"):

@@ -1,0 +1,221 @@
+"""The inference door: photographs in, a folder of results out."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from faceforward.callbacks.result_writer import ResultWriter
+from faceforward.cli import FaceforwardCLI, resolve_configs, shipped_config
+from faceforward.datamodules.people import check_ages
+from faceforward.datamodules.photos import list_photos
+from faceforward.errors import ConfigurationError, FaceforwardError
+from faceforward.report.page import REPORT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from lightning.pytorch.cli import LightningArgumentParser
+
+logger = logging.getLogger(__name__)
+
+#: Short key -> where its value goes. The parser ignores what is given for the long key: see `refuse_linked`.
+LINKS = {
+    "photos": "data.init_args.photos",
+    "face": "data.init_args.face",
+    "target_ages": "model.init_args.target_ages",
+    "output": "writer.output",
+    "overwrite": "writer.overwrite",
+}
+SECTIONS = ("data", "model", "writer")  # whose value may be a YAML file
+
+
+class InferCLI(FaceforwardCLI):
+    """The command line with `predict` alone and short keys for what changes from run to run."""
+
+    def __init__(self, arguments: Sequence[str]) -> None:
+        super().__init__(
+            args=list(arguments), run=False, save_config_callback=None, seed_everything_default=False
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The short keys."""
+        super().add_arguments_to_parser(parser)
+        parser.usage = (
+            "infer.py -c CONFIG --photos PATH --target_ages '[20,40,60]' --output DIR "
+            "[--face N] [--overwrite] ..."
+        )
+        parser.description = (
+            "Ages every photograph. Exit status: 0 all have their result, 1 not all, 2 wrong usage."
+        )
+        parser.add_lightning_class_args(ResultWriter, "writer")
+        parser.add_argument(
+            "--photos",
+            type=str,
+            required=True,
+            help="A photograph, a folder of them, or a CSV that names them.",
+        )
+        parser.add_argument(
+            "--target_ages", type=list[int], required=True, help="Ages to show, for example '[20,40,60]'."
+        )
+        parser.add_argument("--output", type=str, required=True, help="Folder for the results.")
+        parser.add_argument(
+            "--face", type=int | None, default=None, help="Which face to take, 1 = the largest, the default."
+        )
+        parser.add_argument("--overwrite", action="store_true", help="Do again what is there.")
+        for short, long in LINKS.items():
+            parser.link_arguments(short, long)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse, without Lightning's warning that arguments were handed over: they always are."""
+        self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Refuse what cannot work before a model of gigabytes is loaded.
+
+        Raises:
+            ConfigurationError: A target age is out of range, or there is nothing to read.
+        """
+        from transformers.utils.logging import disable_progress_bar  # late: `--help` need not pay for it
+
+        disable_progress_bar()  # of loading weights: a second at most
+        self.config.target_ages = list(check_ages(self.config.target_ages))
+        list_photos(self.config.photos)
+
+    def instantiate_classes(self) -> None:
+        """As Lightning does, but an error of ours comes out as it was raised, not wrapped by the parser."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, FaceforwardError):
+                cause = cause.__cause__
+            if cause is None:
+                raise
+            raise cause from None
+
+    def predict(self) -> int:
+        """Run over all photographs.
+
+        Returns:
+            0 when every photograph has its result, 1 when one has not; 0 on ranks other than the first, whose
+            status counts for all.
+
+        Raises:
+            ConfigurationError: There are fewer photographs than processes.
+        """
+        photos, processes = len(self.datamodule.entries), self.trainer.num_devices * self.trainer.num_nodes
+        if photos < processes:
+            raise ConfigurationError(
+                f"{photos} photograph(s) cannot be shared among {processes} processes; "
+                f"set --trainer.devices {photos} --trainer.num_nodes 1 or fewer"
+            )
+        self.trainer.predict(self.model, self.datamodule, return_predictions=False)
+        if not self.trainer.is_global_zero:
+            return 0
+        writer = self._get(self.config_init, "writer")
+        done = sum(line["status"] == "done" for line in writer.lines.values())
+        logger.info("%d of %d photographs have their estimates: %s", done, photos, writer.output / REPORT)
+        return int(done < photos)
+
+
+def named_config(arguments: Sequence[str]) -> list[str]:
+    """Replace a leading NAME by the shipped `infer/NAME.yaml`.
+
+    Raises:
+        ConfigurationError: There is no such YAML.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return list(arguments)
+    path = shipped_config(f"infer/{arguments[0]}.yaml")
+    if path is None:
+        folder = Path(str(resources.files("faceforward.configs"))) / "infer"
+        names = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise ConfigurationError(f"there is no configuration {arguments[0]!r}; there are: {names}")
+    return ["-c", str(path), *arguments[1:]]
+
+
+def refuse_linked(arguments: Sequence[str]) -> None:
+    """Refuse the long form of a short key, on the command line and in YAML: the parser would ignore it.
+
+    Raises:
+        ConfigurationError: One is set.
+    """
+    long = {tuple(_short(key.split("."))): short for short, key in LINKS.items()}
+    for key, where in _given(arguments):
+        short = long.get(tuple(_short(key)))
+        if short is not None:
+            raise ConfigurationError(
+                f"{'.'.join(key)} ({where}) would be ignored; give it as --{short}, or as {short} at the top "
+                "level of the YAML"
+            )
+
+
+def _short(key: Sequence[str]) -> list[str]:
+    return [part for part in key if part != "init_args"]
+
+
+def _given(arguments: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every key that is set, as its parts, and where: the command line or the YAML file."""
+    for index, argument in enumerate(arguments):
+        if not argument.startswith("-"):
+            continue
+        option, equals, text = argument.partition("=")
+        if not equals:
+            text = arguments[index + 1] if index + 1 < len(arguments) else ""
+        name = option.lstrip("-").rstrip("+")
+        key = () if name in ("c", "config") else tuple(name.split("."))
+        where = "on the command line"
+        if key:
+            yield key, where
+        yield from _nested(key, _yaml(text), where)
+
+
+def _nested(key: tuple[str, ...], value: Any, where: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    if (
+        isinstance(value, str)
+        and (not key or key[0] in SECTIONS)
+        and value.endswith((".yaml", ".yml", ".json"))
+    ):
+        path = Path(value)
+        if path.is_file():
+            yield from _nested(key, _yaml(path.read_text(encoding="utf-8")), f"in {path}")
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            longer = (*key, *str(name).split("."))
+            yield longer, where
+            yield from _nested(longer, inner, where)
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None  # the parser says what is wrong with it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `infer.py [NAME] [-c CONFIG] --photos PATH --target_ages '[20,40]' --output DIR ...`.
+
+    Returns:
+        0 all photographs have their result, 1 at least one has not, 2 wrong usage.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Reading a photograph takes a hundredth of editing it: workers that read ahead would win nothing.
+    warnings.filterwarnings("ignore", message="The 'predict_dataloader' does not have many workers")
+    # Lightning 2.6 over torch 2.13; nothing that a user could change.
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+    try:
+        arguments = resolve_configs(named_config(sys.argv[1:] if argv is None else argv))
+        refuse_linked(arguments)
+        return InferCLI(arguments).predict()
+    except FaceforwardError as error:
+        sys.stderr.write(f"infer: {error}\n")
+        return 2 if isinstance(error, ConfigurationError) else 1

@@ -1,0 +1,295 @@
+"""One photograph through all stages to its face at every target age (FADING, arXiv 2309.11321)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from lightning import LightningModule
+from PIL import Image
+from tqdm import tqdm
+
+from faceforward.datamodules.people import check_ages
+from faceforward.diffusion.editing import EditSettings, edit
+from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
+from faceforward.diffusion.pipeline import load_pipeline
+from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.errors import ConfigurationError, UnusablePhotoError
+from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
+from faceforward.faces.detect import Detector, default_detector
+from faceforward.faces.face import take_face
+from faceforward.faces.identity import DlibEmbedder, Embedder, distance
+from faceforward.faces.upscale import RealESRGANUpscaler, Upscaler
+from faceforward.pretrained import REGISTRY, require
+from faceforward.records import AgeEdit, CaseResult, Photo, Rejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from faceforward.diffusion.model import LatentDiffusion
+    from faceforward.diffusion.trajectory import OnStep
+    from faceforward.records import Face, Gender
+
+logger = logging.getLogger(__name__)
+
+EMBEDDED = "face-ldm-128"
+SIZE = 512  # side of what people look at
+
+
+class AgeEditor(LightningModule):
+    """Ages faces: `predict_step` takes a `Photo` and gives a `CaseResult`, or a `Rejected` that says why not.
+
+    Nothing here draws a random number: the same photograph and settings give the same pictures.
+
+    Args:
+        target_ages: In years, for photographs that bring none of their own.
+        pretrained: Folder or hub id of a Stable Diffusion 1.x or 2.x; None takes the model of this package.
+        precision: Of the UNet.
+        inversion: How the photograph is turned into noise; None takes direct inversion.
+        edit: How far the targets are held to the source; None takes FADING's settings.
+        template: Words of the prompts; None takes FADING's.
+        detector: Finds faces; None takes the best one that is here.
+        age_estimator: Reads ages off faces; None takes dlib's.
+        embedder: Compares faces; None takes dlib's.
+        upscaler: Enlarges what a model below 512 pixels makes; None takes Real-ESRGAN.
+        max_batch: Bound of the UNet's batch; None edits all targets at once.
+
+    Raises:
+        ConfigurationError: A target age is out of range, the guidance of null-text inversion is not the
+            edit's, or weights are missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        target_ages: list[int],
+        pretrained: str | None = None,
+        precision: Literal["float32", "bfloat16", "float16"] = "float32",
+        inversion: Inversion | None = None,
+        edit: EditSettings | None = None,
+        template: PromptTemplate | None = None,
+        detector: Detector | None = None,
+        age_estimator: AgeEstimator | None = None,
+        embedder: Embedder | None = None,
+        upscaler: Upscaler | None = None,
+        max_batch: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.target_ages = check_ages(target_ages)
+        self.pretrained = pretrained
+        self.inversion = inversion or DirectInversion()
+        self.edit_settings = edit or EditSettings()
+        self.template = template or PromptTemplate()
+        self.max_batch = max_batch
+        self._check_guidance()
+        self.detector = detector or default_detector()
+        self.age_estimator = age_estimator or DlibAgeEstimator()
+        self.embedder = embedder or DlibEmbedder()
+        self.upscaler = upscaler or RealESRGANUpscaler()
+        folder = pretrained or require(EMBEDDED)
+        self.diffusion = load_pipeline(folder, dtype=getattr(torch, precision))
+        # Registered, so that Lightning moves them.
+        self.unet, self.vae = self.diffusion.unet, self.diffusion.vae
+        self.text_encoder = self.diffusion.text_encoder
+        self._model = {
+            "name": Path(pretrained).name
+            if pretrained and Path(pretrained).is_dir()
+            else pretrained or EMBEDDED,
+            "sha256": weights_sha256(self.diffusion),
+            "licence": _licence(pretrained),
+            "precision": precision,
+        }
+
+    def _check_guidance(self) -> None:
+        scale = self.edit_settings.guidance_scale
+        if isinstance(self.inversion, NullTextInversion) and self.inversion.guidance_scale != scale:
+            raise ConfigurationError(
+                f"null-text inversion was set to guidance {self.inversion.guidance_scale:g} and the edit to "
+                f"{scale:g}; the photograph only comes back when inversion.guidance_scale and "
+                "edit.guidance_scale are the same"
+            )
+
+    def settings(
+        self, *, age: float | None, gender: Gender | None, targets: Sequence[int] | None, face: int | None
+    ) -> dict[str, Any]:
+        """Everything that decides the result of a photograph beside its pixels, as JSON values.
+
+        Args:
+            age: Age in the photograph, when the user gave it.
+            gender: When the user gave it.
+            targets: The photograph's own target ages.
+            face: Which face is taken.
+        """
+        return {
+            "model": self._model,
+            "inversion": _describe(self.inversion),
+            "edit": _describe(self.edit_settings),
+            "template": _describe(self.template),
+            "detector": self.detector.name,
+            "age_estimator": self.age_estimator.name,
+            "embedder": self.embedder.name,
+            "upscaler": self.upscaler.name,
+            "age": age,
+            "gender": gender,
+            "targets": list(targets or self.target_ages),
+            "face": face,
+        }
+
+    def age(self, photo: Photo) -> CaseResult:
+        """Age one photograph.
+
+        Raises:
+            UnusablePhotoError: There is no face in it, or no age is known.
+        """
+        start = time.perf_counter()
+        targets = photo.targets or self.target_ages
+        side = self.diffusion.image_size
+        face = take_face(
+            photo, self.detector, face=photo.face, size=max(SIZE, side), age_estimator=self.age_estimator
+        )
+        with self._bar(photo) as on_step:
+            edited = self.edit(_resize(face.pixels, side), face, targets, on_step=on_step)
+        pictures = [edited.images[age] for age in targets]
+        descriptors = self.embedder.embed([edited.source, edited.reconstruction, *pictures])  # type: ignore[list-item]
+        distances = distance(descriptors[1:], descriptors[:1])
+        return CaseResult(
+            photo=photo,
+            face=face,
+            edit=edited,
+            aged={age: self.enlarge(picture) for age, picture in zip(targets, pictures, strict=True)},
+            estimates=dict(zip(targets, self.age_estimator.estimate(pictures), strict=True)),
+            identity=dict(zip(targets, map(float, distances[1:]), strict=True)),
+            reconstruction_identity=float(distances[0]),
+            seconds=time.perf_counter() - start,
+            settings=self.settings(
+                age=photo.age, gender=photo.gender, targets=photo.targets, face=photo.face
+            ),
+        )
+
+    def edit(
+        self, source: np.ndarray, face: Face, targets: Sequence[int], *, on_step: OnStep | None = None
+    ) -> AgeEdit:
+        """Invert one crop and edit it to all targets in one batch.
+
+        Args:
+            source: `(s, s, 3)` uint8 RGB at the model's size.
+            face: Where age and gender come from.
+            targets: Ages in years.
+            on_step: Progress.
+        """
+        latents = self.diffusion.encode_image(source)
+        prompt = self.template.prompt(face.age, face.gender)
+        prompts = [self.template.prompt(age, face.gender) for age in targets]
+        trajectory = self.inversion.invert(self.diffusion, latents, prompt, on_step=on_step)
+        result = edit(
+            self.diffusion,
+            trajectory,
+            prompts,
+            self.edit_settings,
+            words=self.template.words,
+            reconstruct=True,
+            max_batch=self.max_batch,
+            on_step=on_step,
+        )
+        inverted = result.reconstruction
+        assert inverted is not None  # asked for
+        ceiling, back, *images = self.diffusion.decode_latents(torch.cat([latents, inverted, result.latents]))
+        return AgeEdit(
+            images=dict(zip(targets, images, strict=True)),
+            reconstruction=ceiling,
+            inverted=back,
+            inversion_psnr=psnr(back, ceiling),
+            source_prompt=prompt,
+            target_prompts=dict(zip(targets, prompts, strict=True)),
+            unet_evaluations=trajectory.unet_evaluations + result.unet_evaluations,
+            source=source,
+        )
+
+    def enlarge(self, picture: np.ndarray) -> np.ndarray:
+        """A picture of the model at 512 pixels, through the upscaler when it is smaller."""
+        while picture.shape[0] < SIZE:
+            picture = self.upscaler.upscale(picture)
+        return _resize(picture, SIZE)
+
+    def on_predict_start(self) -> None:
+        """Refuse null-text inversion where gradients are impossible.
+
+        Raises:
+            ConfigurationError: As said.
+        """
+        if isinstance(self.inversion, NullTextInversion) and self.trainer.predict_loop.inference_mode:
+            raise ConfigurationError("null-text inversion optimises: add --trainer.inference_mode false")
+
+    def predict_step(self, sample: Any, batch_idx: int) -> Any:
+        """A `Photo` becomes its `CaseResult`; whatever goes wrong with it becomes its record.
+
+        Raises:
+            ConfigurationError: What was asked for cannot work for any photograph.
+        """
+        if not isinstance(sample, Photo):
+            return sample
+        try:
+            return self.age(sample)
+        except ConfigurationError:
+            raise
+        except UnusablePhotoError as error:
+            return Rejected(sample.id, sample.file, "skipped", str(error))
+        except Exception as error:  # one photograph's fault must not cost the others their results
+            logger.exception("%s failed", sample.file)
+            return Rejected(sample.id, sample.file, "failed", f"{type(error).__name__}: {error}")
+
+    @contextmanager
+    def _bar(self, photo: Photo) -> Iterator[OnStep]:
+        """The steps within a photograph, on a terminal, where Lightning shows its own bar of photographs."""
+        trainer = self._trainer
+        shown = trainer is not None and trainer.is_global_zero and trainer.progress_bar_callback is not None
+        with tqdm(desc=photo.id, leave=False, position=1, disable=None if shown else True) as bar:
+
+            def on_step(done: int, planned: int) -> None:
+                bar.total, bar.n = planned, done
+                bar.refresh()
+
+            yield on_step
+
+
+def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
+    """Peak signal-to-noise ratio of two uint8 pictures in dB; infinite when they are equal."""
+    error = np.mean((picture.astype(np.float64) - reference) ** 2)
+    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
+
+
+def weights_sha256(model: LatentDiffusion) -> str:
+    """One hash of the weights, the schedule and the vocabulary of a model, as they are used."""
+    digest = hashlib.sha256(repr((model.schedule, sorted(model.tokenizer.get_vocab().items()))).encode())
+    for part in (model.unet, model.vae, model.text_encoder):
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _licence(pretrained: str | None) -> str:
+    for item in REGISTRY.values():
+        if item.name == (pretrained or EMBEDDED) or pretrained in item.source:
+            return f"Licence: {item.licence}."
+    return "The licence of this model decides what its pictures may be used for."
+
+
+def _describe(thing: Any) -> dict[str, Any]:
+    """The class of a setting and its values, as JSON knows them."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        return {"class": type(thing).__name__, **dataclasses.asdict(thing)}
+    return {"class": type(thing).__name__, **vars(thing)}
+
+
+def _resize(picture: np.ndarray, side: int) -> np.ndarray:
+    if picture.shape[0] == side:
+        return picture
+    return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))

@@ -1,0 +1,143 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+from lightning import Trainer
+
+from faceforward.diffusion.editing import EditSettings
+from faceforward.diffusion.inversion import DirectInversion, NullTextInversion
+from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.errors import ConfigurationError, WeightsUnavailableError
+from faceforward.faces.upscale import LanczosUpscaler
+from faceforward.modules.age_editor import AgeEditor, psnr, weights_sha256
+from faceforward.records import CaseResult, Photo, Rejected
+
+
+@pytest.fixture(scope="module")
+def editor(tiny_sd):
+    return AgeEditor(
+        target_ages=[40, 20, 40],
+        pretrained=str(tiny_sd),
+        inversion=DirectInversion(steps=3),
+        upscaler=LanczosUpscaler(),
+    )
+
+
+@pytest.fixture(scope="module")
+def result(editor, astronaut):
+    return editor.predict_step(Photo("a", "a.png", astronaut, age=30, gender="female"), 0)
+
+
+def test_one_photograph_at_every_age(result):
+    assert isinstance(result, CaseResult)
+    assert list(result.aged) == [20, 40]
+    assert result.face.pixels.shape == (512, 512, 3)
+    for pictures, side in ((result.aged, 512), (result.edit.images, 32)):
+        for picture in pictures.values():
+            assert picture.shape == (side, side, 3)
+            assert picture.dtype == np.uint8
+    assert result.edit.source.shape == result.edit.inverted.shape == (32, 32, 3)
+    assert result.edit.inversion_psnr == psnr(result.edit.inverted, result.edit.reconstruction)
+    assert result.edit.source_prompt == "photo of 30 year old woman"
+    assert result.edit.target_prompts[20] == "photo of 20 year old woman"
+    assert result.estimates.keys() == result.identity.keys() == {20, 40}
+    assert result.reconstruction_identity > 0
+    # The inversion, and per step the source, two targets and the reconstruction, guided; all share the first.
+    assert result.edit.unet_evaluations <= 3 + 3 * 7
+
+
+def test_same_photograph_same_pictures(editor, result, astronaut):
+    again = editor.age(Photo("other", "b.png", astronaut, age=30, gender="female", targets=(40,)))
+    np.testing.assert_allclose(again.edit.images[40].astype(int), result.edit.images[40].astype(int), atol=1)
+
+
+def test_settings_are_json_and_follow_the_photograph(editor, result):
+    settings = editor.settings(age=30, gender="female", targets=None, face=None)
+    assert json.loads(json.dumps(settings)) == result.settings
+    assert settings["targets"] == [20, 40]
+    assert editor.settings(age=None, gender=None, targets=(50,), face=2)["targets"] == [50]
+    assert settings["model"]["name"] == "sd"
+    assert settings["inversion"] == {"class": "DirectInversion", "steps": 3}
+    assert settings["edit"]["guidance_scale"] == 7.5
+
+
+def test_other_records_pass_through(editor):
+    record = Rejected("a", "a.jpg", "skipped", "No.")
+    assert editor.predict_step(record, 0) is record
+
+
+def test_photograph_without_a_face_is_skipped(editor):
+    record = editor.predict_step(Photo("a", "a.png", np.zeros((200, 200, 3), np.uint8)), 0)
+    assert (record.status, record.id, record.file) == ("skipped", "a", "a.png")
+    assert "face" in record.reason
+
+
+def test_fault_of_ours_is_a_record_with_its_trace_in_the_log(editor, astronaut, caplog):
+    with caplog.at_level(logging.ERROR):
+        record = editor.predict_step(Photo("a", "a.png", astronaut.astype(np.float64)[..., :2], age=3), 0)
+    assert record.status == "failed"
+    assert ": " in record.reason
+    assert "Traceback" in caplog.text
+
+
+def test_interrupt_and_wrong_settings_stop_the_run(editor, astronaut, monkeypatch):
+    for error in (KeyboardInterrupt, ConfigurationError("template")):
+
+        def stop(photo, error=error):
+            raise error
+
+        monkeypatch.setattr(editor, "age", stop)
+        with pytest.raises(error if isinstance(error, type) else type(error)):
+            editor.predict_step(Photo("a", "a.png", astronaut), 0)
+
+
+def test_weights_hash_sees_every_weight(editor):
+    before = weights_sha256(editor.diffusion)
+    assert before == editor.settings(age=None, gender=None, targets=None, face=None)["model"]["sha256"]
+    bias = editor.diffusion.vae.decoder.conv_out.bias
+    bias.data[0] += 1
+    try:
+        assert weights_sha256(editor.diffusion) != before
+    finally:
+        bias.data[0] -= 1
+
+
+def test_enlarge_reaches_512_from_any_size(editor):
+    for side in (32, 100, 512, 768):
+        assert editor.enlarge(np.zeros((side, side, 3), np.uint8)).shape == (512, 512, 3)
+
+
+def test_psnr():
+    black = np.zeros((4, 4, 3), np.uint8)
+    assert psnr(black, black) == float("inf")
+    assert psnr(black + np.uint8(1), black) == pytest.approx(48.13, abs=0.01)
+
+
+def test_template_and_edit_are_settings(tiny_sd, astronaut):
+    editor = AgeEditor(
+        target_ages=[60],
+        pretrained=str(tiny_sd),
+        inversion=DirectInversion(steps=2),
+        edit=EditSettings(local_blend=None),
+        template=PromptTemplate(template="photo of {age} year old Korean {word}"),
+        upscaler=LanczosUpscaler(),
+    )
+    result = editor.age(Photo("a", "a.png", astronaut, age=30, gender="male"))
+    assert result.edit.target_prompts[60] == "photo of 60 year old Korean man"
+
+
+def test_refused(tiny_sd):
+    with pytest.raises(ConfigurationError, match="0 to 100"):
+        AgeEditor(target_ages=[200], pretrained=str(tiny_sd))
+    with pytest.raises(ConfigurationError, match=r"guidance 3 and the edit to 7\.5"):
+        AgeEditor(target_ages=[20], inversion=NullTextInversion(guidance_scale=3.0))
+    with pytest.raises(WeightsUnavailableError, match="nowhere"):
+        AgeEditor(target_ages=[20], pretrained="./nowhere")
+
+
+def test_null_text_needs_gradients(tiny_sd):
+    editor = AgeEditor(target_ages=[20], pretrained=str(tiny_sd), inversion=NullTextInversion(steps=2))
+    trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False)
+    with pytest.raises(ConfigurationError, match="inference_mode false"):
+        trainer.predict(editor, dataloaders=[0])

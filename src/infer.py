@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from faceforward.callbacks.result_writer import ResultWriter
 from faceforward.cli import FaceforwardCLI, resolve_configs, shipped_config
@@ -116,7 +117,12 @@ class InferCLI(FaceforwardCLI):
                 f"{photos} photograph(s) cannot be shared among {processes} processes; "
                 f"set --trainer.devices {photos} --trainer.num_nodes 1 or fewer"
             )
-        self.trainer.predict(self.model, self.datamodule, return_predictions=False)
+        try:
+            with logging_redirect_tqdm():  # a message goes above the progress bar, not into it
+                self.trainer.predict(self.model, self.datamodule, return_predictions=False)
+        except SystemExit:  # so Lightning ends on Ctrl-C
+            logger.warning("stopped; what is complete is kept, and the same command goes on from there")
+            raise
         if not self.trainer.is_global_zero:
             return 0
         writer = self._get(self.config_init, "writer")

@@ -9,7 +9,8 @@ from faceforward.records import AgeEdit, AgeEstimate, CaseResult, Detection, Fac
 
 SETTINGS = {
     "model": {"name": "tiny", "sha256": "0" * 64, "licence": "Research only."},
-    "inversion": {"class": "DirectInversion"},
+    "inversion": {"class": "DirectInversion", "steps": 50},
+    "edit": {"guidance_scale": 7.5},
     "embedder": "dlib",
     "age_estimator": "some-estimator",
 }

@@ -23,6 +23,7 @@ from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
+from faceforward.faces.align import align
 from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import take_face
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
@@ -155,7 +156,9 @@ class AgeEditor(LightningModule):
             photo, self.detector, face=photo.face, size=max(SIZE, side), age_estimator=self.age_estimator
         )
         with self._bar(photo) as on_step:
-            edited = self.edit(_resize(face.pixels, side), face, targets, on_step=on_step)
+            # Cut out anew at the model's size: resampled once, not twice.
+            source, _ = align(photo.pixels, face.detection.landmarks, side)
+            edited = self.edit(source, face, targets, on_step=on_step)
         pictures = [edited.images[age] for age in targets]
         descriptors = self.embedder.embed([edited.source, edited.reconstruction, *pictures])  # type: ignore[list-item]
         distances = distance(descriptors[1:], descriptors[:1])

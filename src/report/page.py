@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,6 +92,7 @@ def _cases(
         ]
         yield {
             "file": line["file"],
+            "name": PurePath(line["file"]).name,
             "reused": line["reused"],
             "result": result,
             "source": result["source"],

@@ -42,9 +42,10 @@ class DlibEmbedder:
     """dlib's face recognition ResNet (128 numbers), with the weights of `face_recognition_models`.
 
     The face is cut out as dlib does it, by its own five-point predictor: on 175 photographs of 128 px this
-    tells autoencoder round trips from other people better than a fixed chip (d' 3.50 against 3.36; 3.47
-    against 3.13 when the alignment is off by 3 degrees and 2 pixels as well). A chip far from where an
-    aligned face has it, as the predictor gives for profiles, is replaced by the mean one.
+    tells autoencoder round trips from other people better than a fixed chip (d' 3.51 against 3.35; 3.49
+    against 3.07 when the alignment is off by 3 degrees and 2 pixels as well: benchmarks/identity_chip.py).
+    A chip far from where an aligned face has it, as the predictor gives for profiles, is replaced by the mean
+    one.
 
     dlib's usual threshold of 0.6 does not hold for these photographs: see `faceforward.metrics.thresholds`.
 

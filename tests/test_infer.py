@@ -342,6 +342,32 @@ class TestWrongUsage:
             main([*arguments("none", photo, tmp_path / "out")[1:], changed])
         assert raised.value.code == 2
 
+    @pytest.mark.parametrize(
+        "given",
+        [
+            "detector=faceforward.faces.mtcnn.MTCNNDetector",
+            "detector=faceforward.faces.retinaface.RetinaFaceDetector",
+            "age_estimator=faceforward.faces.age.DlibAgeEstimator",
+            "embedder=faceforward.faces.identity.DlibEmbedder",
+            "upscaler=faceforward.faces.upscale.RealESRGANUpscaler",
+            *(
+                f"inversion=faceforward.diffusion.inversion.{name}Inversion"
+                for name in ("DDIM", "NullText", "NegativePrompt", "Direct")
+            ),
+            "edit.guidance_scale=5",
+            "edit={local_blend: null}",
+            "template.template=photo of {age} year old Korean {word}",
+            "precision=bfloat16",
+            "max_batch=8",
+        ],
+    )
+    def test_every_part_is_chosen_on_the_command_line(self, tmp_path, photo, capsys, given):
+        command = arguments("none", photo, tmp_path / "out")[1:]
+        with pytest.raises(SystemExit) as stopped:
+            main([*command, f"--model.init_args.{given}", "--print_config"])
+        assert stopped.value.code == 0
+        assert given.rpartition("=")[2].strip("{}") in capsys.readouterr().out
+
     def test_missing_model(self, tmp_path, photo, capsys):
         assert main(arguments(tmp_path / "no-model", photo, tmp_path / "out")[1:]) == 2
         assert "no-model" in capsys.readouterr().err

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "face-ldm-128"
+FADING_EDIT = EditSettings()
+FADING_PROMPT = PromptTemplate()
 SIZE = 512  # side of what people look at
 
 
@@ -54,8 +56,8 @@ class AgeEditor(LightningModule):
         pretrained: Folder or hub id of a Stable Diffusion 1.x or 2.x; None takes the model of this package.
         precision: Of the UNet.
         inversion: How the photograph is turned into noise; None takes direct inversion.
-        edit: How far the targets are held to the source; None takes FADING's settings.
-        template: Words of the prompts; None takes FADING's.
+        edit: How far the targets are held to the source.
+        template: Words of the prompts.
         detector: Finds faces; None takes the best one that is here.
         age_estimator: Reads ages off faces; None takes dlib's.
         embedder: Compares faces; None takes dlib's.
@@ -74,8 +76,8 @@ class AgeEditor(LightningModule):
         pretrained: str | None = None,
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         inversion: Inversion | None = None,
-        edit: EditSettings | None = None,
-        template: PromptTemplate | None = None,
+        edit: EditSettings = FADING_EDIT,
+        template: PromptTemplate = FADING_PROMPT,
         detector: Detector | None = None,
         age_estimator: AgeEstimator | None = None,
         embedder: Embedder | None = None,
@@ -86,8 +88,8 @@ class AgeEditor(LightningModule):
         self.target_ages = check_ages(target_ages)
         self.pretrained = pretrained
         self.inversion = inversion or DirectInversion()
-        self.edit_settings = edit or EditSettings()
-        self.template = template or PromptTemplate()
+        self.edit_settings = edit
+        self.template = template
         self.max_batch = max_batch
         self._check_guidance()
         self.detector = detector or default_detector()

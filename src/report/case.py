@@ -148,7 +148,7 @@ def _today() -> str:
 
 
 def describe(result: CaseResult) -> dict[str, Any]:
-    """Everything about a case as JSON values; see docs of the output folder.
+    """Everything about a case as JSON values: the content of result.json.
 
     Distances are descriptor distances to the crop, lower is more alike. They and the estimated ages of the
     edited pictures are taken at the model's own size (`raw/`). `crop_to_photograph` is the 3x3 matrix between

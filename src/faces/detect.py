@@ -64,9 +64,14 @@ def ordered_landmarks(points: np.ndarray) -> np.ndarray:
     return points
 
 
-def largest_first(detections: Iterable[Detection]) -> list[Detection]:
-    """Sort by the area of the box."""
-    return sorted(detections, key=lambda d: -(d.box[2] - d.box[0]) * (d.box[3] - d.box[1]))
+def largest_first(detections: Iterable[Detection], shape: tuple[int, ...]) -> list[Detection]:
+    """Sort by the area of the box that lies in a picture of `shape` `(H, W, ...)`: a face cut off counts less."""
+
+    def area(face: Detection) -> float:
+        x0, y0, x1, y1 = np.clip(face.box, 0, (shape[1], shape[0]) * 2)
+        return float((x1 - x0) * (y1 - y0))
+
+    return sorted(detections, key=area, reverse=True)
 
 
 def find_faces(pixels: np.ndarray, detector: Detector) -> tuple[list[Detection], tuple[str, ...]]:
@@ -98,7 +103,7 @@ def find_faces(pixels: np.ndarray, detector: Detector) -> tuple[list[Detection],
             notes = [note] if note else []
             if quarters:
                 notes.append(TURNED.format(90 * quarters))
-            best = (_evidence(found), largest_first(found), tuple(notes))
+            best = (_evidence(found), largest_first(found, pixels.shape), tuple(notes))
         if best[0] >= TRUSTED:
             break
     return best[1:]

@@ -63,7 +63,7 @@ class MTCNNDetector:
             Detection(tuple(float(edge) for edge in box), ordered_landmarks(five), float(score))
             for box, score, five in zip(boxes, scores, points, strict=True)
         ]
-        return largest_first(found)
+        return largest_first(found, image.shape)
 
     def _propose(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return candidate boxes `(N, 4)` and scores `(N,)` from the proposal network over all scales."""

@@ -129,7 +129,7 @@ def _decode(path: Path, max_pixels: int, notes: list[str]) -> Image.Image:
             "AVIF), or the start of the file is damaged."
         ) from error
     except Exception as error:  # decoders raise anything on damaged files: it becomes the photograph's record
-        raise UnusablePhotoError(f"The picture is damaged and cannot be opened ({error}).") from error
+        raise UnusablePhotoError(f"The picture is damaged and cannot be opened ({_said(error)}).") from error
     with image:
         width, height = image.size
         if width * height > max_pixels:
@@ -153,8 +153,14 @@ def _decode(path: Path, max_pixels: int, notes: list[str]) -> Image.Image:
             return image.copy()
         except Exception as error:  # as above
             raise UnusablePhotoError(
-                f"The picture is damaged or cut off and cannot be decoded ({error}): copy or send it again."
+                f"The picture is damaged or cut off and cannot be decoded ({_said(error)}): copy or send it "
+                "again."
             ) from error
+
+
+def _said(error: Exception) -> str:
+    """Return what a decoder says, on one line and not too long."""
+    return " ".join(str(error).split())[:150] or type(error).__name__
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -48,14 +48,15 @@ class RetinaFaceDetector:
             np.ascontiguousarray(image[..., ::-1]), threshold=self.threshold, model=self._network
         )
         names = ("right_eye", "left_eye", "nose", "mouth_right", "mouth_left")  # right is the person's
-        return largest_first(
+        found = [
             Detection(
                 box=tuple(float(edge) for edge in face["facial_area"]),
                 landmarks=ordered_landmarks(np.array([face["landmarks"][name] for name in names])),
                 score=float(face["score"]),
             )
             for face in answer.values()
-        )
+        ]
+        return largest_first(found, image.shape)
 
 
 def load_network(weights: Path) -> Network:

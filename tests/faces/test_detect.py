@@ -32,9 +32,11 @@ def test_left_is_the_images_left_of_the_upright_face(degrees, swapped):
 
 
 def test_the_largest_comes_first():
+    """A face that is cut off by the edge counts with what is seen of it."""
     points = np.zeros((5, 2))
-    faces = [Detection((0, 0, side, side), points, 0.9) for side in (3, 7, 5)]
-    assert [face.box[2] for face in largest_first(faces)] == [7, 5, 3]
+    boxes = [(0, 0, 3, 3), (0, 0, 7, 7), (0, 0, 5, 5), (18, 0, 28, 8)]
+    faces = largest_first([Detection(box, points, 0.9) for box in boxes], (20, 20, 3))
+    assert [face.box[2] for face in faces] == [7, 5, 28, 3]
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])

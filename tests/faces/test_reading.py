@@ -66,7 +66,7 @@ def test_every_broken_file_is_refused_in_words(broken):
             message = str(caught.value)
             assert 20 < len(message) < 300, message
             assert message.endswith((".", "better).")), message
-            assert "Traceback" not in message, message
+            assert "\n" not in message, message
             assert "<" not in message, message  # no Python objects
         assert time.monotonic() - started < 5, name
 

@@ -64,6 +64,12 @@ def retinaface_directory() -> Path:
     return Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
 
 
+def _checkout(name: str) -> Path:
+    """Where trained weights lie that are in the repository but not in the wheel; else the user's cache."""
+    beside = Path(__file__).resolve().parents[1] / "weights" / name
+    return beside if beside.is_dir() else cache_directory() / name
+
+
 def _diffusers_files(*, tokenizer: tuple[str, ...] = ("vocab.json", "merges.txt")) -> tuple[str, ...]:
     return (
         "model_index.json",
@@ -94,8 +100,8 @@ _ENTRIES = (
         source=("this project: the latent diffusion before the double-prompt specialisation",),
         files=("model_index.json",),
         licence="research only (see MODEL_CARD.md)",
-        how="train it with the base configuration in configs/experiment/ and put the exported pipeline there",
-        folder=lambda: cache_directory() / "face-ldm-128-base",
+        how="it is in the project's repository (weights/face-ldm-128-base), too large for the wheel",
+        folder=lambda: _checkout("face-ldm-128-base"),
     ),
     Weights(
         name="stable-diffusion-1.5",

@@ -81,12 +81,17 @@ def test_the_embedded_model_is_looked_for_in_the_package():
     assert locate("face-ldm-128") in (None, embedded_model())
 
 
-def test_weights_trained_here_are_found_in_the_cache(tmp_path):
+def test_weights_trained_here_are_found_in_the_cache_or_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "__file__", str(tmp_path / "checkout" / "src" / "pretrained.py"))
     assert locate("face-ldm-128-base") is None
     folder = tmp_path / "cache" / "faceforward" / "face-ldm-128-base"
     folder.mkdir(parents=True)
     (folder / "model_index.json").write_text("{}")
     assert locate("face-ldm-128-base") == folder
+    checkout = tmp_path / "checkout" / "weights" / "face-ldm-128-base"
+    checkout.mkdir(parents=True)
+    (checkout / "model_index.json").write_text("{}")
+    assert locate("face-ldm-128-base") == checkout
 
 
 def test_retinaface_is_shared_with_its_package(tmp_path):

@@ -65,7 +65,7 @@ def ordered_landmarks(points: np.ndarray) -> np.ndarray:
 
 
 def largest_first(detections: Iterable[Detection], shape: tuple[int, ...]) -> list[Detection]:
-    """Sort by the area of the box that lies in a picture of `shape` `(H, W, ...)`: a face cut off counts less."""
+    """Sort by the area of the box within a picture of `shape` `(H, W, ...)`: a face cut off counts less."""
 
     def area(face: Detection) -> float:
         x0, y0, x1, y1 = np.clip(face.box, 0, (shape[1], shape[0]) * 2)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningCLI
 
-from faceforward.errors import ConfigurationError
+from faceforward.errors import FaceforwardError
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningArgumentParser
@@ -63,17 +63,17 @@ class FaceforwardCLI(LightningCLI):
         """Build module and data; what they refuse comes out as itself, not wrapped in the parser's error.
 
         Raises:
-            ConfigurationError: A class cannot work with what it was given.
+            FaceforwardError: A class cannot work with what it was given.
         """
         try:
             super().instantiate_classes()
         except (TypeError, ValueError) as error:
             cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, ConfigurationError):
+            while cause is not None and not isinstance(cause, FaceforwardError):
                 cause = cause.__cause__ or cause.__context__
             if cause is None:
                 raise
-            raise cause from error
+            raise cause from None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Nothing beyond Lightning's own; doors that have short flags add them."""

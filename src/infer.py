@@ -73,10 +73,6 @@ class InferCLI(FaceforwardCLI):
         for short, long in LINKS.items():
             parser.link_arguments(short, long)
 
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse, without Lightning's warning that arguments were handed over: they always are."""
-        self.config = parser.parse_args(args)
-
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before a model of gigabytes is loaded.
 
@@ -88,18 +84,6 @@ class InferCLI(FaceforwardCLI):
         disable_progress_bar()  # of loading weights: a second at most
         self.config.target_ages = list(check_ages(self.config.target_ages))
         list_photos(self.config.photos)
-
-    def instantiate_classes(self) -> None:
-        """As Lightning does, but an error of ours comes out as it was raised, not wrapped by the parser."""
-        try:
-            super().instantiate_classes()
-        except ValueError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, FaceforwardError):
-                cause = cause.__cause__
-            if cause is None:
-                raise
-            raise cause from None
 
     def predict(self) -> int:
         """Run over all photographs.

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from faceforward.diffusion.model import LatentDiffusion
@@ -42,34 +44,60 @@ def load_pipeline(
         WeightsUnavailableError: The folder or a part of it is missing, or the hub cannot be reached.
         ConfigurationError: The model is no Stable Diffusion 1.x or 2.x for text to image.
     """
-    folder = Path(pretrained)
-    if folder.is_dir():
-        source, variant = str(folder), variant or _variant(folder)
-    elif folder.is_absolute() or len(folder.parts) != 2:
-        raise WeightsUnavailableError(
-            f"there is no folder {str(pretrained)!r}: give a diffusers folder (unet/, vae/, text_encoder/, "
-            "tokenizer/, scheduler/) or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5"
-        )
-    else:
-        source = str(pretrained)
-    common: dict[str, Any] = {"use_safetensors": True, "variant": variant}
     try:
-        config = DDIMScheduler.load_config(source, subfolder="scheduler")
-        unet = UNet2DConditionModel.from_pretrained(source, subfolder="unet", torch_dtype=dtype, **common)
-        vae = AutoencoderKL.from_pretrained(source, subfolder="vae", torch_dtype=torch.float32, **common)
-        text_encoder = CLIPTextModel.from_pretrained(
-            source, subfolder="text_encoder", dtype=torch.float32, **common
+        folder = _folder(pretrained, variant)
+        common: dict[str, Any] = {
+            "use_safetensors": True,
+            "variant": variant or _variant(folder),
+            "output_loading_info": True,
+        }
+        config = DDIMScheduler.load_config(folder, subfolder="scheduler")
+        unet = _complete(
+            UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **common)
         )
-        tokenizer = CLIPTokenizer.from_pretrained(source, subfolder="tokenizer")
-    except (OSError, ValueError) as error:
+        vae = _complete(
+            AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **common)
+        )
+        text_encoder = _complete(
+            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32, **common)
+        )
+        tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsUnavailableError(
             f"the diffusion model {str(pretrained)!r} could not be loaded: {error}. Where the network "
             "reaches the hub run `faceforward download stable-diffusion`, or give a folder with safetensors"
         ) from error
-    _check(unet, vae, text_encoder, source)
+    _check(unet, vae, text_encoder, str(pretrained))
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False).to(device)
-    return LatentDiffusion(unet, vae, text_encoder, tokenizer, NoiseSchedule.from_config(config), source)
+    return LatentDiffusion(
+        unet, vae, text_encoder, tokenizer, NoiseSchedule.from_config(config), str(pretrained)
+    )
+
+
+def _folder(pretrained: str | Path, variant: str | None) -> Path:
+    """The folder itself, or the hub's files in the local cache, downloaded if they are not there."""
+    folder = Path(pretrained)
+    if folder.is_dir():
+        return folder
+    if folder.is_absolute() or len(folder.parts) != 2:
+        raise WeightsUnavailableError(
+            f"there is no folder {str(pretrained)!r}: give a diffusers folder (unet/, vae/, text_encoder/, "
+            "tokenizer/, scheduler/) or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5"
+        )
+    infix = f".{variant}" if variant else ""
+    weights = [f"{part}/{stem}{infix}.safetensors" for part, stem in WEIGHTS.items()]
+    configs = [f"{part}/*.json" for part in (*WEIGHTS, "tokenizer", "scheduler")]
+    return Path(snapshot_download(str(pretrained), allow_patterns=[*weights, *configs, "tokenizer/*.txt"]))
+
+
+def _complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
+    """The network, unless some of its weights were in no file: the libraries would make them up."""
+    network, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ValueError(f"{type(network).__name__} lacks {len(missing)} weights, such as {missing[0]}")
+    return network
 
 
 def _variant(folder: Path) -> str | None:

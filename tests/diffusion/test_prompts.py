@@ -1,0 +1,63 @@
+import pytest
+
+from faceforward.diffusion.prompts import PromptTemplate, PromptWords
+from faceforward.errors import ConfigurationError
+
+
+@pytest.mark.parametrize(
+    ("age", "gender", "prompt"),
+    [
+        (15, "female", "photo of 15 year old girl"),
+        (16, "female", "photo of 16 year old woman"),
+        (8, "male", "photo of 8 year old boy"),
+        (60, "male", "photo of 60 year old man"),
+        (3, None, "photo of 3 year old child"),
+        (40, None, "photo of 40 year old person"),
+        (32.4, "male", "photo of 32 year old man"),
+        (15.4, "male", "photo of 15 year old boy"),
+    ],
+)
+def test_published_prompts(age, gender, prompt):
+    assert PromptTemplate().prompt(age, gender) == prompt
+
+
+def test_words_that_matter():
+    assert PromptTemplate().words == PromptWords(age=(2,), person=(5,))
+    assert PromptTemplate().words.blended == (2, 5)
+    assert PromptTemplate("a {age}-year-old face").words == PromptWords(age=(1,), person=())
+
+
+def test_words_of_several_words():
+    template = PromptTemplate(
+        "photo  of a {word}, {age} years old",
+        girl="korean girl",
+        boy="korean boy",
+        child="korean child",
+        woman="korean woman",
+        man="korean man",
+        person="korean person",
+    )
+    prompt = template.prompt(40, "female")
+    assert prompt == "photo of a korean woman, 40 years old"
+    assert template.words == PromptWords(age=(5,), person=(3, 4))
+    assert [prompt.split()[position] for position in template.words.blended] == ["korean", "woman,", "40"]
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("photo of a {word}", "must hold {age}"),
+        ("photo of {age} {name}", "must hold {age}"),
+        ("photo of {age", "cannot be read"),
+    ],
+)
+def test_unusable_templates(template, message):
+    with pytest.raises(ConfigurationError, match=message):
+        PromptTemplate(template)
+
+
+def test_words_must_be_of_one_length():
+    with pytest.raises(ConfigurationError, match="same number of words"):
+        PromptTemplate(man="korean man")
+    with pytest.raises(ConfigurationError, match="same number of words"):
+        PromptTemplate(girl="", boy="", child="", woman="", man="", person="")

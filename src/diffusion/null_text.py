@@ -202,6 +202,6 @@ class NullTextInversion:
             weight.is_inference() for weight in model.unet.parameters()
         ):
             raise ConfigurationError(
-                "null-text inversion optimises, which torch.inference_mode forbids: set trainer.inference_mode "
+                "null-text optimises, which torch.inference_mode forbids: set trainer.inference_mode "
                 "to false, load the model outside of inference mode, or take another inversion"
             )

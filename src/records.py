@@ -191,8 +191,8 @@ class CaseResult:
             size (lower is more alike); empty when no embedder ran.
         seconds: Wall time spent on this photograph.
         settings: What decided the result (JSON values only): the same settings make the same result.
-        reconstruction_identity: The same distance for the unedited reconstruction: what the model's loss of detail
-            alone costs, the floor for `identity`. None when no embedder ran.
+        reconstruction_identity: The same distance for the unedited reconstruction: what the model's loss of
+            detail alone costs, the floor for `identity`. None when no embedder ran.
     """
 
     photo: Photo

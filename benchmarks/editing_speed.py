@@ -96,9 +96,7 @@ def main() -> None:
         ratios = f"{evaluations / ours[0]:.2f} x | {seconds / ours[1]:.2f} x"
         print(f"| {name} | {evaluations} | {seconds:.1f} | {ratios} |")
     share = ours[0] / least
-    print(
-        f"\nOne pass of {args.steps} steps for source and targets takes {least}; the default {share:.3f} of it."
-    )
+    print(f"\n{args.steps} steps of source and targets at once: {least}; the default takes {share:.3f} of it")
     if args.json:
         figures = {name: {"evaluations": n, "seconds": round(t, 2)} for name, (n, t) in ways.items()}
         args.json.write_text(

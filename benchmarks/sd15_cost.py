@@ -4,7 +4,8 @@
     nice -n 5 python benchmarks/sd15_cost.py --dtype float32
 
 Time and memory do not depend on the weights' values, so no download is needed. Every line is measured in a
-process of its own, whose peak resident memory is the figure; one that would pass `--limit` GiB is ended and said.
+process of its own, whose peak resident memory is the figure; one that would
+pass `--limit` GiB ends, and says so.
 """
 
 from __future__ import annotations
@@ -170,12 +171,8 @@ def main() -> int:
         figures = json.loads(done.stdout.splitlines()[-1])
         seconds = "over the limit" if figures["seconds"] is None else f"{figures['seconds']:.1f}"
         print(f"| {title} | {'' if task == 'nothing' else seconds} | {figures['peak']:.1f} |", flush=True)
-    print(
-        f"\nUNet sample evaluations (a backward pass counts 2) of {TARGETS} ages, {STEPS} steps, {INNER} inner steps:\n"
-    )
-    print(
-        "| inversion | inversion alone | all targets in one batch | one run per target | everything again |"
-    )
+    print(f"\nUNet sample evaluations (a backward counts 2): {TARGETS} ages, {STEPS} steps, {INNER} inner\n")
+    print("| inversion | alone | all targets in one batch | one run per target | everything again |")
     print("|---|---|---|---|---|")
     for name, inversion in (
         ("direct, negative-prompt", STEPS),
@@ -184,9 +181,8 @@ def main() -> int:
         # At the first step one unconditional row serves all targets of a batch.
         batch = STEPS * (1 + 2 * TARGETS) - (TARGETS - 1)
         single = TARGETS * STEPS * 3
-        print(
-            f"| {name} | {inversion} | {inversion + batch} | {inversion + single} | {TARGETS * inversion + single} |"
-        )
+        counts = (inversion, inversion + batch, inversion + single, TARGETS * inversion + single)
+        print(f"| {name} | {' | '.join(map(str, counts))} |")
     return 0
 
 

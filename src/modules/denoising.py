@@ -30,8 +30,8 @@ class DenoisingModule(TrainedModule):
             weights is made.
         train: What learns.
         min_snr_gamma: Min-SNR weighting (arXiv 2303.09556); None is the plain loss.
-        attention: `fused` is PyTorch's; `plain` keeps the maps, which makes a step over latents of 16 x 16 on a
-            CPU a fifth to a third shorter (the fused kernel's backward is slow there).
+        attention: `fused` is PyTorch's; `plain` keeps the maps. Over latents of 16 x 16 on a CPU, plain steps
+            are a fifth to a third shorter (the fused kernel's backward is slow there).
         optimizer: See `TrainedModule`.
         lr_scheduler: See `TrainedModule`.
 

@@ -186,9 +186,9 @@ def test_reconstruction_alone(golden):
 def same_but_for_a_mask_cell(ours, theirs, tolerance):
     """Whether edits with LocalBlend agree.
 
-    Rounding turns a cell of the mask over where its attention lies at the threshold: among 256 cells, four steps
-    and three masks one within 1e-4 is common. A cell is 4 x 4 of 64 x 64 positions and touches its surroundings
-    through the following steps; everything else must agree.
+    Rounding turns a cell of the mask over where its attention lies at the threshold: among 256 cells, four
+    steps and three masks one within 1e-4 is common. A cell is 4 x 4 of 64 x 64 positions and touches its
+    surroundings through the following steps; everything else must agree.
     """
     error = np.sqrt(np.mean((np.asarray(ours) - theirs) ** 2, axis=1) / np.mean(theirs**2))
     return np.median(error) < tolerance and np.quantile(error, 0.8) < 3 * tolerance

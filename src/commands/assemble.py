@@ -12,6 +12,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from faceforward.callbacks.pipeline_export import replace_folder
+from faceforward.diffusion.vocabulary import unpack_tokenizer
 from faceforward.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def assemble_half(pipeline: Path, output: Path, *, vae: Path | None = None) -> i
     if temporary.exists():
         shutil.rmtree(temporary)
     model.save_pretrained(temporary)
+    unpack_tokenizer(temporary / "tokenizer")
     for kept in ("README.md", "MODEL_CARD.md"):
         if (output / kept).exists():
             shutil.copy(output / kept, temporary / kept)

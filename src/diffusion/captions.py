@@ -5,19 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from faceforward.diffusion.prompts import PromptTemplate
+
 if TYPE_CHECKING:
     import random
 
     from faceforward.records import Gender
 
 DECADES = ("teens", "twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties")
+noun = PromptTemplate().word  # training and editing must call a person the same
 POSSESSIVE = {"female": "her", "male": "his", None: "their"}
-
-
-def noun(age: int, gender: Gender | None) -> str:
-    """boy/girl/child up to 15, man/woman/person above."""
-    young, grown = {"female": ("girl", "woman"), "male": ("boy", "man"), None: ("child", "person")}[gender]
-    return young if age <= 15 else grown
 
 
 def age_group(age: int) -> str:

@@ -51,6 +51,24 @@ def merges_for(words: Iterable[str]) -> list[tuple[str, str]]:
     return list(ranks)
 
 
+def write_vocabulary(folder: Path, vocabulary: dict[str, int], merges: Iterable[tuple[str, str]]) -> None:
+    """Write CLIP's own two files: `vocab.json` (token -> index) and `merges.txt` (pairs in order of rank)."""
+    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
+    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def unpack_tokenizer(folder: Path) -> None:
+    """Write CLIP's two files beside the `tokenizer.json` that transformers 5 writes alone: 4.x wants them.
+
+    Args:
+        folder: Of the tokenizer; left alone where the two files are there.
+    """
+    if not (folder / "vocab.json").exists():
+        model = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+        write_vocabulary(folder, model["vocab"], model["merges"])
+
+
 def write_tokenizer(folder: Path, words: Iterable[str] = WORDS, *, model_max_length: int = 24) -> None:
     """Write `vocab.json`, `merges.txt` and `tokenizer_config.json` as `CLIPTokenizer` reads them.
 
@@ -64,10 +82,7 @@ def write_tokenizer(folder: Path, words: Iterable[str] = WORDS, *, model_max_len
     tokens = [*alphabet, *(letter + END for letter in alphabet), *(a + b for a, b in merges)]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
-    lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_vocabulary(folder, {token: index for index, token in enumerate(tokens)}, merges)
     config = {
         "tokenizer_class": "CLIPTokenizer",
         "model_max_length": model_max_length,

@@ -3,7 +3,7 @@ import json
 import pytest
 from transformers import CLIPTokenizer
 
-from faceforward.diffusion.vocabulary import WORDS, merges_for, write_tokenizer
+from faceforward.diffusion.vocabulary import WORDS, merges_for, unpack_tokenizer, write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +39,12 @@ def test_vocabulary_starts_like_clips_own(tmp_path):
     vocabulary = json.loads((tmp_path / "vocab.json").read_text())
     assert list(vocabulary)[:3] == ["!", '"', "#"]
     assert len(vocabulary) == 512 + 4 + 2
+
+
+def test_clips_own_files_come_back_from_tokenizer_json(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    unpack_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.json").unlink()
+    again = CLIPTokenizer.from_pretrained(tmp_path)
+    text = "photo of 32 year old woman, 8"
+    assert again(text).input_ids == tokenizer(text).input_ids

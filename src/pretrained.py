@@ -90,7 +90,7 @@ _ENTRIES = (
         name="face-ldm-128",
         kind="shipped",
         source=("faceforward/weights/face-ldm-128",),
-        files=("model_index.json",),
+        files=_diffusers_files(),
         licence="research only (see MODEL_CARD.md)",
         how="it is part of this package; reinstall faceforward, or train it (configs/experiment/)",
     ),

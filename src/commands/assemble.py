@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import shutil
 import sys
@@ -54,6 +55,10 @@ def assemble_half(pipeline: Path, output: Path, *, vae: Path | None = None) -> i
         shutil.rmtree(temporary)
     model.save_pretrained(temporary)
     unpack_tokenizer(temporary / "tokenizer")
+    for config in temporary.rglob("*.json"):  # where the parts lay on this machine is nobody's business
+        content = json.loads(config.read_text(encoding="utf-8"))
+        if content.pop("_name_or_path", None) is not None:
+            config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     for kept in ("README.md", "MODEL_CARD.md"):
         if (output / kept).exists():
             shutil.copy(output / kept, temporary / kept)

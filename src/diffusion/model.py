@@ -78,7 +78,7 @@ class LatentDiffusion:
                 f"the picture is {batch.shape[2]} x {batch.shape[1]} pixels; the sides must be divisible by "
                 f"{self.factor}: resize it, best to {self.image_size} x {self.image_size}"
             )
-        pixels = torch.from_numpy(np.ascontiguousarray(batch)).to(self.device).permute(0, 3, 1, 2)
+        pixels = torch.from_numpy(np.array(batch)).to(self.device).permute(0, 3, 1, 2)
         # Contiguous: torch's GroupNorm of large channels-last pictures loses two digits on the CPU.
         scaled = pixels.float().contiguous() / 127.5 - 1
         parts = [self.vae.encode(part).latent_dist.mean for part in self._parts(scaled, pixels[0, 0].numel())]

@@ -23,6 +23,7 @@ def test_half_precision_with_a_new_decoder_loads_in_plain_diffusers(tiny_sd, oth
     loaded = StableDiffusionPipeline.from_pretrained(output, dtype=torch.float32)
     assert loaded.vae.decoder.conv_out.bias[0] == 0.25
     assert (output / "MODEL_CARD.md").read_text() == "kept"
+    assert not [f for f in output.rglob("*.json") if str(tiny_sd) in f.read_text()]
     assert {"vocab.json", "merges.txt"} <= {f.name for f in (output / "tokenizer").iterdir()}
 
 

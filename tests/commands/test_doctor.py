@@ -14,7 +14,9 @@ def _own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "home"))
     model = tmp_path / "model"
     model.mkdir()
-    (model / "model_index.json").write_text("{}")
+    for name in pretrained.REGISTRY["face-ldm-128"].files:
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_text("{}")
     monkeypatch.setattr(pretrained, "embedded_model", lambda: model)
 
 

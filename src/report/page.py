@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 CHILD = 16  # below it the head still grows
 ADULT = 18
+FAR = 20  # years; about twice the age estimator's mean error on real photographs (benchmarks/README.md)
 
 
 def write_report(output: Path, lines: list[dict[str, Any]]) -> Path:
@@ -123,6 +124,16 @@ def cautions(result: dict[str, Any]) -> list[str]:
         sentences.append(
             "The photograph shows a child. The method changes skin, hair and features more than the growth "
             "of the head, so the estimates as an adult are the least certain ones."
+        )
+    missed = [
+        age
+        for age, shown in result["ages"].items()
+        if shown["estimated_age"] and abs(shown["estimated_age"]["years"] - int(age)) > FAR
+    ]
+    if missed:
+        sentences.append(
+            f"The pictures at {', '.join(missed)} do not look that age: the age estimator reads them more than "
+            f"{FAR} years off. Do not use them as estimates of these ages."
         )
     return sentences
 

@@ -80,16 +80,23 @@ def test_report_without_any_result(tmp_path):
     assert "How the estimates were made" not in page
 
 
-def test_child_to_adult_is_cautioned():
-    def case(age, targets, others=0):
-        source = {"age": age, "age_origin": "given", "notes": []}
-        return {
-            "source": source,
-            "face": {"others": [0] * others, "warnings": [], "notes": []},
-            "ages": targets,
-        }
+def case(age, targets, others=0):
+    """result.json of a person of this age; `targets` gives the age that each picture is read as."""
+    return {
+        "source": {"age": age, "age_origin": "given", "notes": []},
+        "face": {"others": [0] * others, "warnings": [], "notes": []},
+        "ages": {str(t): {"estimated_age": years and {"years": years}} for t, years in targets.items()},
+    }
 
-    assert "shows a child" in cautions(case(6, {"10": 0, "40": 0}))[0]
-    assert cautions(case(6, {"10": 0})) == []
-    assert cautions(case(30, {"60": 0})) == []
-    assert "right face" in cautions(case(30, {"60": 0}, others=1))[0]
+
+def test_child_to_adult_is_cautioned():
+    assert "shows a child" in cautions(case(6, {10: 10, 40: 40}))[0]
+    assert cautions(case(6, {10: 10})) == []
+    assert cautions(case(30, {60: 60})) == []
+    assert "right face" in cautions(case(30, {60: 60}, others=1))[0]
+
+
+def test_pictures_that_miss_their_age_are_cautioned():
+    (caution,) = cautions(case(30, {40: 31, 60: 35, 70: 33}))
+    assert caution.startswith("The pictures at 60, 70 do not look that age")
+    assert cautions(case(30, {60: None})) == []

@@ -132,8 +132,8 @@ def cautions(result: dict[str, Any]) -> list[str]:
     ]
     if missed:
         sentences.append(
-            f"The pictures at {', '.join(missed)} do not look that age: the age estimator reads them more than "
-            f"{FAR} years off. Do not use them as estimates of these ages."
+            f"The pictures at {', '.join(missed)} do not look that age: the age estimator reads them "
+            f"more than {FAR} years off. Do not use them as estimates of these ages."
         )
     return sentences
 

@@ -69,8 +69,8 @@ class PipelineExport(Callback):
         if self.every_n_steps and trainer.global_step - self._last >= self.every_n_steps:
             self._export(trainer, pl_module)  # type: ignore[arg-type]
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from where a resumed run stands."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from where a resumed run stands; at the start of the fit it is not known yet."""
         self._last = trainer.global_step
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -100,7 +100,7 @@ _ENTRIES = (
         source=("this project: the latent diffusion before the double-prompt specialisation",),
         files=("model_index.json",),
         licence="research only (see MODEL_CARD.md)",
-        how="it is in the project's repository (weights/face-ldm-128-base), too large for the wheel",
+        how="train it (configs/experiment/base_diffusion.yaml) and put the exported pipeline there",
         folder=lambda: _checkout("face-ldm-128-base"),
     ),
     Weights(

@@ -32,6 +32,7 @@ from faceforward.faces.age import DlibAgeEstimator
 from faceforward.faces.identity import DlibEmbedder, distance
 from faceforward.metrics.age import AgeError
 from faceforward.metrics.identity import IdentityDistance
+from faceforward.modules.age_editor import psnr
 from faceforward.pretrained import embedded_model
 
 INVERSIONS = {
@@ -40,12 +41,6 @@ INVERSIONS = {
     "direct": DirectInversion,
     "null-text": NullTextInversion,
 }
-
-
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio between two uint8 pictures, dB."""
-    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
-    return float(10 * np.log10(255**2 / max(mse, 1e-9)))
 
 
 def arguments() -> argparse.Namespace:

@@ -52,6 +52,9 @@ class EMA(Callback):
             self.model.load_state_dict(self._loaded)
             self.model.decay = self.decay
         self.model.to(pl_module.device)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count from where a resumed run stands; at the start of the fit it is not known yet."""
         self._step = trainer.global_step
 
     def on_train_batch_end(

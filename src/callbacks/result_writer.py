@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import shutil
@@ -13,6 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from faceforward.datamodules.photos import Photos, Reused
 from faceforward.errors import ConfigurationError, FaceforwardError
+from faceforward.pretrained import sha256_of
 from faceforward.records import CaseResult, Rejected
 from faceforward.report.case import read_case, settings_key, sweep, write_atomically, write_case
 from faceforward.report.page import write_report
@@ -122,8 +122,7 @@ class ResultWriter(Callback):
 
     def _sha256(self, entry: Entry) -> str:
         if entry.id not in self._hashes:
-            with entry.path.open("rb") as stream:
-                self._hashes[entry.id] = hashlib.file_digest(stream, "sha256").hexdigest()
+            self._hashes[entry.id] = sha256_of(entry.path)
         return self._hashes[entry.id]
 
     def on_predict_batch_end(

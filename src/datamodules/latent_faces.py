@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from pathlib import Path
@@ -17,17 +16,12 @@ from tqdm import tqdm
 
 from faceforward.datamodules.aligned_faces import AlignedFacesDataset, LabelledFace, read_labels
 from faceforward.errors import ConfigurationError
+from faceforward.pretrained import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 logger = logging.getLogger(__name__)
-
-
-def file_digest(path: Path) -> str:
-    """First 16 hex digits of a file's sha256."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 @torch.inference_mode()
@@ -117,7 +111,7 @@ class LatentFaces(LightningDataModule):
             raise ConfigurationError(
                 f"{self.vae} is no AutoencoderKL folder: {weights.name} is missing there"
             )
-        return self.cache_dir / f"{file_digest(weights)}-{file_digest(self.archive)}.safetensors"
+        return self.cache_dir / f"{sha256_of(weights)[:16]}-{sha256_of(self.archive)[:16]}.safetensors"
 
     def prepare_data(self) -> None:
         """Encode the whole archive unless that was done with this autoencoder before."""

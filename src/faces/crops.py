@@ -53,3 +53,10 @@ def cut(image: np.ndarray, window: Window, size: int) -> np.ndarray:
         (size, size), Image.Resampling.BICUBIC, box=tuple(side * edge for edge in box)
     )
     return np.asarray(picture)
+
+
+def resized(picture: np.ndarray, side: int) -> np.ndarray:
+    """A square uint8 RGB picture at another side, with Lanczos; the same one where the side is right."""
+    if picture.shape[:2] == (side, side):
+        return picture
+    return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))

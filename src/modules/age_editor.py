@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from lightning import LightningModule
-from PIL import Image
 from tqdm import tqdm
 
 from faceforward.datamodules.people import check_ages
@@ -24,6 +23,7 @@ from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
 from faceforward.faces.align import align
+from faceforward.faces.crops import resized
 from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import take_face
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
@@ -221,7 +221,7 @@ class AgeEditor(LightningModule):
         """A picture of the model at 512 pixels, through the upscaler when it is smaller."""
         while picture.shape[0] < SIZE:
             picture = self.upscaler.upscale(picture)
-        return _resize(picture, SIZE)
+        return resized(picture, SIZE)
 
     def on_predict_start(self) -> None:
         """Refuse null-text inversion where gradients are impossible.
@@ -292,9 +292,3 @@ def _describe(thing: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         return {"class": type(thing).__name__, **dataclasses.asdict(thing)}
     return {"class": type(thing).__name__, **vars(thing)}
-
-
-def _resize(picture: np.ndarray, side: int) -> np.ndarray:
-    if picture.shape[0] == side:
-        return picture
-    return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))

@@ -13,8 +13,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
+from faceforward.faces.crops import resized
 from faceforward.report.metadata import Mark, write_png
 from faceforward.report.sheet import contact_sheet
 from faceforward.version import __version__
@@ -117,10 +117,10 @@ def _write_pictures(folder: Path, result: CaseResult) -> None:
     model = result.settings.get("model", {}).get("name", "")
     edit = result.edit
     photograph = Mark("photograph", "The crop that the estimates start from.")
-    write_png(folder / "face.png", _resize(result.face.pixels), photograph)
+    write_png(folder / "face.png", resized(result.face.pixels, SIZE), photograph)
     for age, pixels in result.aged.items():
         mark = Mark("synthetic", f"Estimate at age {age}, enlarged by a network.", model)
-        write_png(folder / "aged" / f"{age}.png", _resize(pixels), mark)
+        write_png(folder / "aged" / f"{age}.png", resized(pixels, SIZE), mark)
     if edit.source is not None:
         write_png(folder / "raw" / "source.png", edit.source, photograph)
     for name, pixels in (("reconstruction", edit.reconstruction), ("inverted", edit.inverted)):
@@ -135,12 +135,6 @@ def _write_pictures(folder: Path, result: CaseResult) -> None:
     )
     mark = Mark("composite", "A photograph's crop beside estimates at other ages.", model)
     write_png(folder / "sheet.png", contact_sheet(result, footer=footer), mark)
-
-
-def _resize(pixels: np.ndarray) -> np.ndarray:
-    if pixels.shape[:2] == (SIZE, SIZE):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize((SIZE, SIZE), Image.Resampling.LANCZOS))
 
 
 def _today() -> str:

@@ -17,3 +17,7 @@ class ConfigurationError(FaceforwardError):
 
 class WeightsUnavailableError(ConfigurationError):
     """Weights or a package that a backend needs are not on this machine; the message says how to get them."""
+
+
+class TrainingError(FaceforwardError):
+    """A training cannot go on; its checkpoints stay: exit status 1."""

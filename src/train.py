@@ -8,21 +8,21 @@ import sys
 import torch
 
 from faceforward.cli import FaceforwardCLI, resolve_configs
-from faceforward.errors import ConfigurationError
+from faceforward.errors import ConfigurationError, FaceforwardError
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run `train.py fit|validate|test -c CONFIG ...`; shipped YAMLs are found from any folder.
 
     Returns:
-        0, or 2 when the run cannot work as asked.
+        0; 1 when the run ended before its time, 2 when it cannot work as asked.
     """
     arguments = resolve_configs(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     torch.set_float32_matmul_precision("high")
     try:
         FaceforwardCLI(args=arguments)
-    except ConfigurationError as error:
+    except FaceforwardError as error:
         sys.stderr.write(f"train: {error}\n")
-        return 2
+        return 2 if isinstance(error, ConfigurationError) else 1
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ import torch
 from diffusers import AutoencoderKL
 from lightning import LightningDataModule
 from safetensors.torch import load_file, save_file
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from faceforward.datamodules.aligned_faces import AlignedFacesDataset, LabelledFace, read_labels
+from faceforward.datamodules.draws import Draw, FixedDraws, ResumableLoader, training_sampler
 from faceforward.errors import ConfigurationError
 from faceforward.pretrained import sha256_of
 
@@ -47,7 +49,7 @@ def encode(vae: AutoencoderKL, dataset: AlignedFacesDataset, batch_size: int = 1
 
 
 class LatentFacesDataset(Dataset):
-    """Moments with their labels; which mirror image is served is drawn from torch's generator.
+    """Moments with their labels; a `Draw`'s seed says which mirror image is served.
 
     Args:
         moments: `(N, 2, 2C, h, w)`.
@@ -63,16 +65,17 @@ class LatentFacesDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        flip = int(torch.rand(()) < 0.5) if self.mirror else 0
-        label = self.labels[index]
-        return {"moments": self.moments[index, flip].float(), "age": label.age, "gender": label.gender}
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        label = self.labels[draw.index]
+        moments = self.moments[draw.index, draw.seed % 2 if self.mirror else 0]
+        return {"moments": moments.float(), "age": label.age, "gender": label.gender, "seed": draw.seed}
 
 
 class LatentFaces(LightningDataModule):
     """Latents of aligned faces, for the diffusion model.
 
-    Batches: `moments` `(B, 2C, h, w)` (means, then log-variances, unscaled), `age` `(B,)`, `gender` list.
+    Batches: `moments` `(B, 2C, h, w)` (means, then log-variances, unscaled), `age` `(B,)`, `gender` list,
+    `seed` `(B,)` int64 of all that is drawn for a sample.
 
     Args:
         archive: Zip of JPEGs with `labels.csv`.
@@ -82,6 +85,7 @@ class LatentFaces(LightningDataModule):
         batch_size: Latents in a batch.
         balance: 0 draws photographs evenly, 1 draws ages evenly; between them a compromise (weights are the
             count of the age's five-year bin to the power -balance).
+        seed: Of the order and of every draw.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class LatentFaces(LightningDataModule):
         cache_dir: str = "~/.cache/faceforward/latents",
         batch_size: int = 32,
         balance: float = 0.0,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         if not 0 <= balance <= 1:
@@ -103,6 +108,7 @@ class LatentFaces(LightningDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self.batch_size = batch_size
         self.balance = balance
+        self.seed = seed
         self.datasets: dict[str, LatentFacesDataset] = {}
 
     def _cache_file(self) -> Path:
@@ -146,15 +152,18 @@ class LatentFaces(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled or age-balanced batches; the last incomplete one is dropped."""
-        sampler = None
+        dataset = self.datasets["train"]
+        weights = None
         if self.balance:
-            bins = [label.age // 5 for label in self.datasets["train"].labels]
-            counts = {b: bins.count(b) for b in set(bins)}
-            sampler = WeightedRandomSampler([counts[b] ** -self.balance for b in bins], len(bins))
-        return DataLoader(
-            self.datasets["train"], self.batch_size, shuffle=sampler is None, sampler=sampler, drop_last=True
+            bins = [label.age // 5 for label in dataset.labels]
+            counts = Counter(bins)
+            weights = [counts[b] ** -self.balance for b in bins]
+        sampler = training_sampler(
+            self.trainer, len(dataset), self.batch_size, seed=self.seed, weights=weights
         )
+        return ResumableLoader(dataset, self.batch_size, sampler=sampler, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         """The val split in order."""
-        return DataLoader(self.datasets["val"], self.batch_size)
+        dataset = self.datasets["val"]
+        return DataLoader(dataset, self.batch_size, sampler=FixedDraws(len(dataset), seed=self.seed))

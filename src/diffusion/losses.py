@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import nn
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """What a step of training draws for a batch.
+
+    Attributes:
+        posterior: `(B, C, h, w)` standard normal, of the autoencoder's posterior.
+        timesteps: `(S, B)` in 0..T-1: `S` of them for every sample.
+        noise: `(S, B, C, h, w)` standard normal.
+    """
+
+    posterior: torch.Tensor
+    timesteps: torch.Tensor
+    noise: torch.Tensor
+
+
+def draw(seeds: Sequence[int], shape: Sequence[int], steps: int, times: int = 1) -> Draws:
+    """Draw for each sample from a generator of its own, on the CPU: equal seeds give equal draws anywhere.
+
+    Args:
+        seeds: B of them, in 0 .. 2^63 - 1.
+        shape: `(C, h, w)` of a latent.
+        steps: T, timesteps of the noise schedule.
+        times: S, how many independent timesteps and noises each sample gets.
+    """
+    posterior, timesteps, noise = [], [], []
+    for seed in seeds:
+        generator = torch.Generator().manual_seed(seed)
+        posterior.append(torch.randn(tuple(shape), generator=generator))
+        timesteps.append(torch.randint(steps, (times,), generator=generator))
+        noise.append(torch.randn((times, *shape), generator=generator))
+    return Draws(torch.stack(posterior), torch.stack(timesteps, dim=1), torch.stack(noise, dim=1))
 
 
 def diffuse(latents: torch.Tensor, noise: torch.Tensor, alphas_cumprod: torch.Tensor) -> torch.Tensor:

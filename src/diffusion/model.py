@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTokenizer
@@ -33,6 +33,7 @@ class LatentDiffusion:
         tokenizer: CLIP's.
         schedule: The noise that the UNet was trained on.
         name: Folder or hub id that it came from.
+        scheduler_config: Of its diffusers scheduler, for who writes the model again.
     """
 
     unet: UNet2DConditionModel
@@ -41,6 +42,7 @@ class LatentDiffusion:
     tokenizer: CLIPTokenizer
     schedule: NoiseSchedule
     name: str = ""
+    scheduler_config: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:

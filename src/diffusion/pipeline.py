@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from faceforward.diffusion.model import LatentDiffusion
@@ -17,6 +18,8 @@ from faceforward.errors import ConfigurationError, WeightsUnavailableError
 
 __all__ = ["LatentDiffusion", "load_pipeline"]
 
+LORA_FILE = "pytorch_lora_weights.safetensors"
+LORA_NAME = "faceforward"
 WEIGHTS = {
     "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
@@ -30,6 +33,7 @@ def load_pipeline(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
     variant: str | None = None,
+    lora: str | Path | None = None,
 ) -> LatentDiffusion:
     """Load a model from safetensors only: no pickle is opened and no code from the folder is run.
 
@@ -39,6 +43,7 @@ def load_pipeline(
         device: Where the model goes.
         variant: Infix of the weights' file names, as in diffusers ("fp16"); in a folder that holds only such
             files it is found.
+        lora: Folder or file of a LoRA of the UNet (arXiv 2106.09685, diffusers' form) to add to its weights.
 
     Raises:
         WeightsUnavailableError: The folder or a part of it is missing, or the hub cannot be reached.
@@ -68,11 +73,50 @@ def load_pipeline(
             "reaches the hub run `faceforward download stable-diffusion`, or give a folder with safetensors"
         ) from error
     _check(unet, vae, text_encoder, str(pretrained))
+    if lora is not None:
+        add_lora(unet, Path(lora))
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False).to(device)
     return LatentDiffusion(
-        unet, vae, text_encoder, tokenizer, NoiseSchedule.from_config(config), str(pretrained)
+        unet, vae, text_encoder, tokenizer, NoiseSchedule.from_config(config), str(pretrained), config
     )
+
+
+def add_lora(unet: UNet2DConditionModel, path: Path) -> None:
+    """Add a LoRA to the UNet's weights, at its own strength.
+
+    Args:
+        unet: Of the model that the LoRA was trained on.
+        path: `pytorch_lora_weights.safetensors`, or the folder that holds it.
+
+    Raises:
+        WeightsUnavailableError: The file is missing or cannot be read, or the package peft is not installed.
+        ConfigurationError: The LoRA is of another model.
+    """
+    if not find_spec("peft"):
+        raise WeightsUnavailableError("a LoRA needs the package peft: pip install 'faceforward[lora]'")
+    file = path / LORA_FILE if path.is_dir() else path
+    try:
+        with safe_open(file, framework="pt") as opened:
+            names = list(opened.keys())
+    except (OSError, SafetensorError) as error:
+        raise WeightsUnavailableError(f"the LoRA {str(file)!r} cannot be read: {error}") from error
+    if not any(name.startswith("unet.") for name in names):
+        raise ConfigurationError(f"the LoRA {str(file)!r} has no weights for a UNet")
+    try:
+        # From the file, not from its tensors: its metadata hold the strength.
+        unet.load_lora_adapter(
+            str(file.parent),
+            weight_name=file.name,
+            prefix="unet",
+            adapter_name=LORA_NAME,
+            use_safetensors=True,
+            local_files_only=True,
+        )
+        unet.fuse_lora(adapter_names=[LORA_NAME])
+        unet.unload_lora()
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"the LoRA {str(file)!r} is of another model: {error}") from error
 
 
 def _folder(pretrained: str | Path, variant: str | None) -> Path:

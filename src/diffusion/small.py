@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from faceforward.diffusion.vocabulary import write_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 def stable_diffusion_scheduler() -> DDIMScheduler:
@@ -30,15 +30,29 @@ def stable_diffusion_scheduler() -> DDIMScheduler:
 
 
 def assemble(
-    vae: AutoencoderKL, text_encoder: CLIPTextModel, tokenizer: CLIPTokenizer, unet: UNet2DConditionModel
+    vae: AutoencoderKL,
+    text_encoder: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    unet: UNet2DConditionModel,
+    scheduler_config: Mapping[str, Any] | None = None,
 ) -> StableDiffusionPipeline:
-    """A pipeline that plain diffusers loads; no safety checker, since none was trained for it."""
+    """A pipeline that plain diffusers loads; no safety checker, since none was trained for it.
+
+    Args:
+        vae: Autoencoder.
+        text_encoder: CLIP's.
+        tokenizer: CLIP's.
+        unet: What denoises.
+        scheduler_config: Of the model that these parts come from; None is `stable_diffusion_scheduler`.
+    """
     return StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=stable_diffusion_scheduler(),
+        scheduler=DDIMScheduler.from_config(dict(scheduler_config))
+        if scheduler_config
+        else stable_diffusion_scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -2,41 +2,58 @@
 
 from __future__ import annotations
 
+import dataclasses
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 from diffusers.models.attention_processor import AttnProcessor
+from diffusers.utils import convert_state_dict_to_diffusers
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
-from faceforward.diffusion.losses import denoising_loss
+from faceforward.diffusion.losses import Draws, denoising_loss, draw
+from faceforward.diffusion.pipeline import LORA_NAME, load_pipeline
+from faceforward.diffusion.schedule import NoiseSchedule
 from faceforward.diffusion.small import assemble, new_pipeline
-from faceforward.errors import ConfigurationError
+from faceforward.errors import ConfigurationError, TrainingError
 from faceforward.modules.base import TrainedModule, adamw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-Trained = Literal["unet", "unet+text_encoder"]
+Trained = Literal["unet", "unet+text_encoder", "lora"]
+LORA_TARGETS = ("to_q", "to_k", "to_v", "to_out.0")
 
 
 class DenoisingModule(TrainedModule):
     """A Stable Diffusion model whose UNet, and text encoder if wished, learn to denoise; the VAE is frozen.
 
+    Batches: `moments` `(B, 2C, h, w)` float32 of the autoencoder (means, then log-variances, unscaled),
+    `age` `(B,)` int64 years, `gender` list of `female`, `male` or None, `seed` `(B,)` int64: everything that
+    is random about a sample follows from its seed.
+
     Args:
         init_from: diffusers Stable Diffusion directory or hub id to start from.
         new_over: Instead of `init_from`: diffusers `AutoencoderKL` folder over which a small model with fresh
             weights is made.
-        train: What learns.
+        train: What learns. `lora` adds low-rank matrices to the UNet's attention (arXiv 2106.09685) and
+            leaves all else alone; it needs the extra `lora`.
+        lora_rank: Of those matrices.
+        lora_alpha: Their strength times the rank; None is the rank.
         min_snr_gamma: Min-SNR weighting (arXiv 2303.09556); None is the plain loss.
         attention: `fused` is PyTorch's; `plain` keeps the maps. Over latents of 16 x 16 on a CPU, plain steps
             are a fifth to a third shorter (the fused kernel's backward is slow there).
+        gradient_checkpointing: Keep the blocks' inputs only and compute each block again in the backward
+            pass: less memory for a third more time.
+        compile: `torch.compile` the UNet.
         optimizer: See `TrainedModule`.
         lr_scheduler: See `TrainedModule`.
 
     Raises:
-        ConfigurationError: Neither or both of `init_from` and `new_over` are given.
+        ConfigurationError: Neither or both of `init_from` and `new_over` are given; weights are missing or no
+            Stable Diffusion 1.x or 2.x; or peft is not installed.
     """
 
     def __init__(
@@ -45,8 +62,12 @@ class DenoisingModule(TrainedModule):
         init_from: str | None = None,
         new_over: str | None = None,
         train: Trained = "unet",
+        lora_rank: int = 16,
+        lora_alpha: float | None = None,
         min_snr_gamma: float | None = None,
         attention: Literal["fused", "plain"] = "fused",
+        gradient_checkpointing: bool = False,
+        compile: bool = False,
         optimizer: OptimizerCallable = adamw,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -56,40 +77,62 @@ class DenoisingModule(TrainedModule):
                 "give one of init_from (a Stable Diffusion to train on) and new_over (a VAE)"
             )
         if init_from is not None:
-            parts = StableDiffusionPipeline.from_pretrained(
-                init_from, dtype=torch.float32, safety_checker=None, requires_safety_checker=False
-            )
+            model = load_pipeline(init_from)
+            self.scheduler_config, schedule = model.scheduler_config, model.schedule
         else:
-            parts = new_pipeline(AutoencoderKL.from_pretrained(new_over, dtype=torch.float32))
-        self.train_text_encoder = train == "unet+text_encoder"
+            model = new_pipeline(AutoencoderKL.from_pretrained(new_over, dtype=torch.float32))
+            self.scheduler_config = model.scheduler.config
+            schedule = NoiseSchedule.from_config(self.scheduler_config)
+        self.learns = train
         self.min_snr_gamma = min_snr_gamma
-        self.unet = parts.unet.to(memory_format=torch.channels_last)
+        # Contiguous: on CPUs torch's GroupNorm of channels-last bfloat16 takes ten times as long.
+        self.unet = model.unet.requires_grad_(train != "lora")
+        self.text_encoder = model.text_encoder.requires_grad_(train == "unet+text_encoder")
+        self.vae = model.vae.requires_grad_(False)
+        self.tokenizer = model.tokenizer
+        self.prediction_type = schedule.prediction_type
+        self.register_buffer("alphas_cumprod", torch.tensor(schedule.alphas_cumprod), persistent=False)
         if attention == "plain":
             self.unet.set_attn_processor(AttnProcessor())
-        self.text_encoder = parts.text_encoder
-        self.vae = parts.vae.requires_grad_(False)
-        self.tokenizer = parts.tokenizer
-        self.text_encoder.requires_grad_(self.train_text_encoder)
-        self.prediction_type = parts.scheduler.config.prediction_type
-        self.register_buffer("alphas_cumprod", parts.scheduler.alphas_cumprod.float(), persistent=False)
+        if train == "lora":
+            self._add_lora(lora_rank, lora_alpha)
+        if gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        if compile:
+            self.unet.compile()  # in place: the weights keep their names
         self.strict_loading = False
         self.train()
+
+    def _add_lora(self, rank: int, alpha: float | None) -> None:
+        if not find_spec("peft"):
+            raise ConfigurationError("train: lora needs the package peft: pip install 'faceforward[lora]'")
+        from peft import LoraConfig  # late: an extra
+
+        self.unet.add_adapter(
+            LoraConfig(
+                r=rank,
+                lora_alpha=rank if alpha is None else alpha,
+                init_lora_weights="gaussian",
+                target_modules=list(LORA_TARGETS),
+            ),
+            adapter_name=LORA_NAME,
+        )
 
     def train(self, mode: bool = True) -> DenoisingModule:
         """Switch what learns; frozen parts stay in evaluation mode."""
         super().train(mode)
         self.vae.eval()
-        if not self.train_text_encoder:
+        if self.learns != "unet+text_encoder":
             self.text_encoder.eval()
         return self
 
+    def _trained_names(self) -> set[str]:
+        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave the frozen parts out of the checkpoint."""
-        frozen = ("vae.",) if self.train_text_encoder else ("vae.", "text_encoder.")
-        state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {
-            name: value for name, value in state.items() if not name.startswith(frozen)
-        }
+        trained = self._trained_names()
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that lacks a trained weight: loading is not strict about the frozen ones.
@@ -97,47 +140,91 @@ class DenoisingModule(TrainedModule):
         Raises:
             ConfigurationError: The checkpoint is of another model.
         """
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        missing = sorted(trained - checkpoint["state_dict"].keys())
-        if missing:
-            raise ConfigurationError(
-                f"the checkpoint is of another model: {len(missing)} trained weights are missing in it, "
-                f"the first is {missing[0]}"
-            )
+        state = checkpoint["state_dict"]
+        mine = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        missing = sorted(mine.keys() - state.keys())
+        misfits = sorted(name for name in mine.keys() & state.keys() if mine[name].shape != state[name].shape)
+        unknown = sorted(state.keys() - self.state_dict().keys())
+        for names, what in (
+            (missing, "are missing in it"),
+            (misfits, "have another shape in it"),
+            (unknown, "in it are unknown here"),
+        ):
+            if names:
+                raise ConfigurationError(
+                    f"the checkpoint is of another model: {len(names)} trained weights {what}, the first is "
+                    f"{names[0]}; give the checkpoint of this model and `train: {self.learns}`, or start "
+                    "a new run from its exported folder with model.init_args.init_from"
+                )
 
-    def latents(self, moments: torch.Tensor) -> torch.Tensor:
+    def draws(self, batch: dict[str, Any], times: int = 1) -> Draws:
+        """What this batch's seeds draw, `times` timesteps and noises for each sample."""
+        moments = batch["moments"]
+        shape = (moments.shape[1] // 2, *moments.shape[2:])
+        drawn = draw(batch["seed"].tolist(), shape, len(self.alphas_cumprod), times)
+        return Draws(*(getattr(drawn, f.name).to(moments.device) for f in dataclasses.fields(drawn)))
+
+    def latents(self, moments: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """A sample of the posterior, scaled for the UNet.
 
         Args:
             moments: `(B, 2C, h, w)` means, then log-variances.
+            noise: `(B, C, h, w)` standard normal.
         """
         mean, log_variance = moments.chunk(2, dim=1)
         std = (0.5 * log_variance.clamp(-30, 20)).exp()
-        return (mean + std * torch.randn_like(mean)) * self.vae.config.scaling_factor
+        return (mean + std * noise) * self.vae.config.scaling_factor
 
     def context(self, prompts: Sequence[str]) -> torch.Tensor:
         """Text embeddings `(B, N, D)` of padded prompts; equal prompts are encoded once."""
         unique = list(dict.fromkeys(prompts))
         tokens = self.tokenizer(unique, padding="max_length", truncation=True, return_tensors="pt")
-        with torch.set_grad_enabled(self.train_text_encoder and torch.is_grad_enabled()):
+        with torch.set_grad_enabled(self.learns == "unet+text_encoder" and torch.is_grad_enabled()):
             embeddings = self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
         return embeddings[[unique.index(prompt) for prompt in prompts]]
 
-    def losses(self, latents: torch.Tensor, prompts: Sequence[str]) -> torch.Tensor:
-        """Denoising loss of each sample, at noise and timesteps drawn for each by itself."""
-        steps = len(self.alphas_cumprod)
-        timesteps = torch.randint(steps, (len(latents),), device=latents.device)
+    def losses(
+        self, latents: torch.Tensor, prompts: Sequence[str], timesteps: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        """Denoising loss of each sample, `(B,)`."""
         return denoising_loss(
             self.unet,
             latents,
             self.context(prompts),
             timesteps,
-            torch.randn_like(latents),
+            noise,
             self.alphas_cumprod,
             prediction_type=self.prediction_type,
             min_snr_gamma=self.min_snr_gamma,
         )
 
+    def on_before_backward(self, loss: torch.Tensor) -> None:
+        """End a run that has diverged: on CPUs at every step, elsewhere when figures are logged anyway.
+
+        Raises:
+            TrainingError: The loss is no number.
+        """
+        due = self.device.type == "cpu" or self.global_step % self.trainer.log_every_n_steps == 0
+        if due and not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {float(loss)} at step {self.global_step} (epoch {self.current_epoch}): nothing "
+                "more is learnt from here. Lower the learning rate, set trainer.gradient_clip_val, or take "
+                "bf16-mixed instead of 16-mixed; then go on from the last good checkpoint with --ckpt_path"
+            )
+
     def export(self, folder: Path) -> None:
-        """Write a diffusers Stable Diffusion directory."""
-        assemble(self.vae, self.text_encoder, self.tokenizer, self.unet).save_pretrained(folder)
+        """Write a diffusers Stable Diffusion directory, or for a LoRA the file that diffusers reads."""
+        if self.learns == "lora":
+            from peft.utils import get_peft_model_state_dict
+
+            layers = convert_state_dict_to_diffusers(
+                get_peft_model_state_dict(self.unet, adapter_name=LORA_NAME)
+            )
+            metadata = self.unet.peft_config[LORA_NAME].to_dict()
+            StableDiffusionPipeline.save_lora_weights(
+                folder, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata
+            )
+            return
+        assemble(
+            self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler_config
+        ).save_pretrained(folder)

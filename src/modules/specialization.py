@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from faceforward.diffusion.captions import noun
+from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError
 from faceforward.modules.denoising import DenoisingModule
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from faceforward.records import Gender
 
+FADING_WORDS = PromptTemplate()
 PAPER = (("photo of a person", "photo of a {age} year old person"),)
 
 
@@ -27,7 +28,10 @@ class Specialization(DenoisingModule):
     Args:
         prompts: Pairs of templates, the general one and the one with the age; one pair is drawn for each
             photograph. They may hold `{age}` and `{word}` (boy, girl, child, man, woman or person).
+        words: Whose words `{word}` stands for; its template is not used.
         caption_dropout: Share of photographs whose general prompt is empty, which keeps guidance working.
+        same_noise: Both terms get one noise, as in the authors' script; the paper draws two.
+        same_timesteps: Both terms get one timestep.
         kwargs: See `DenoisingModule`.
 
     Raises:
@@ -38,7 +42,10 @@ class Specialization(DenoisingModule):
         self,
         *,
         prompts: Sequence[tuple[str, str]] = PAPER,
+        words: PromptTemplate = FADING_WORDS,
         caption_dropout: float = 0.0,
+        same_noise: bool = False,
+        same_timesteps: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -55,33 +62,42 @@ class Specialization(DenoisingModule):
                     f"templates know {{age}} and {{word}} only: {error} in {general!r}, {aged!r}"
                 ) from error
         self.prompts = tuple(prompts)
+        self.words = words
         self.caption_dropout = caption_dropout
+        self.same_noise = same_noise
+        self.same_timesteps = same_timesteps
 
     def pair(self, age: int, gender: Gender | None, rng: random.Random) -> tuple[str, str]:
         """Both prompts of one photograph."""
         general, aged = rng.choice(self.prompts)
-        word = noun(age, gender)
+        word = self.words.word(age, gender)
         first = "" if rng.random() < self.caption_dropout else general.format(age=age, word=word)
         return first, aged.format(age=age, word=word)
 
-    def _double_loss(self, batch: dict[str, Any], rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
-        labels = zip(batch["age"].tolist(), batch["gender"], strict=True)
-        general, aged = zip(*(self.pair(age, gender, rng) for age, gender in labels), strict=True)
-        latents = self.latents(batch["moments"])
-        losses = self.losses(torch.cat([latents, latents]), [*general, *aged])
+    def _double_loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = zip(batch["age"].tolist(), batch["gender"], batch["seed"].tolist(), strict=True)
+        pairs = (self.pair(age, gender, random.Random(seed)) for age, gender, seed in labels)
+        general, aged = zip(*pairs, strict=True)
+        draws = self.draws(batch, times=2)
+        latents = self.latents(batch["moments"], draws.posterior)
+        losses = self.losses(
+            torch.cat([latents, latents]),
+            [*general, *aged],
+            (draws.timesteps[:1].expand(2, -1) if self.same_timesteps else draws.timesteps).flatten(),
+            (draws.noise[[0, 0]] if self.same_noise else draws.noise).flatten(0, 1),
+        )
         first, second = losses.chunk(2)
         return first.mean(), second.mean()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Sum of the two losses, batch mean."""
-        rng = random.Random(f"{self.global_step}-{batch_idx}-{self.global_rank}")
-        general, aged = self._double_loss(batch, rng)
+        general, aged = self._double_loss(batch)
         loss = general + aged
         self.log_dict({"train/loss": loss, "train/loss_general": general, "train/loss_aged": aged})
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Both losses on held-out photographs."""
-        general, aged = self._double_loss(batch, random.Random(batch_idx))
+        general, aged = self._double_loss(batch)
         size = len(batch["gender"])
-        self.log_dict({"val/loss_general": general, "val/loss_aged": aged}, batch_size=size)
+        self.log_dict({"val/loss_general": general, "val/loss_aged": aged}, batch_size=size, sync_dist=True)

@@ -29,26 +29,26 @@ class TextToImage(DenoisingModule):
         super().__init__(**kwargs)
         self.captions = captions or GroupCaptions()
         self.caption_dropout = caption_dropout
-        self._rng = random.Random(0)
 
-    def _prompts(self, batch: dict[str, Any], rng: random.Random, dropout: float) -> list[str]:
-        drawn = [
-            self.captions.draw(age, gender, rng)
-            for age, gender in zip(batch["age"].tolist(), batch["gender"], strict=True)
-        ]
-        return ["" if rng.random() < dropout else prompt for prompt in drawn]
+    def _loss(self, batch: dict[str, Any], dropout: float) -> torch.Tensor:
+        prompts = []
+        for age, gender, seed in zip(
+            batch["age"].tolist(), batch["gender"], batch["seed"].tolist(), strict=True
+        ):
+            rng = random.Random(seed)
+            drawn = self.captions.draw(age, gender, rng)
+            prompts.append("" if rng.random() < dropout else drawn)
+        draws = self.draws(batch)
+        latents = self.latents(batch["moments"], draws.posterior)
+        return self.losses(latents, prompts, draws.timesteps[0], draws.noise[0]).mean()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Mean denoising loss of a batch."""
-        prompts = self._prompts(
-            batch, random.Random(f"{self.global_step}-{self.global_rank}"), self.caption_dropout
-        )
-        loss = self.losses(self.latents(batch["moments"]), prompts).mean()
+        loss = self._loss(batch, self.caption_dropout)
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Denoising loss with captions, on held-out photographs."""
-        prompts = self._prompts(batch, random.Random(batch_idx), 0.0)
-        loss = self.losses(self.latents(batch["moments"]), prompts).mean()
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(prompts))
+        loss = self._loss(batch, 0.0)
+        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["gender"]), sync_dist=True)

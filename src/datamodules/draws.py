@@ -1,0 +1,171 @@
+"""What training draws at random, from seed, epoch and place alone: the same on any number of ranks."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, Sampler
+
+from faceforward.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from lightning import Trainer
+
+
+class Draw(NamedTuple):
+    """A sample and the seed of everything that is drawn for it: mirror, caption, timestep, noise.
+
+    Attributes:
+        index: Of the sample in its data set.
+        seed: In 0 .. 2^63 - 1.
+    """
+
+    index: int
+    seed: int
+
+
+def seed_of(*parts: int) -> int:
+    """One seed in 0 .. 2^63 - 1 out of several numbers; near numbers give unrelated seeds."""
+    text = ",".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+class DrawSampler(DistributedSampler):
+    """Shuffled `Draw`s that depend on the seed and the place alone, however a run is shared or interrupted.
+
+    Batch `b` of a pass is the places `b R B .. (b + 1) R B - 1` of the pass's order, for `R` ranks of batch
+    size `B`; each rank takes its `B` of them, so that one rank with batch size `R B` sees what `R` ranks see.
+    The last incomplete batch is dropped. An iteration starts after the batches that are done and goes to the
+    end of that pass: a resumed run sees what an unbroken one saw.
+
+    Lightning leaves a `DistributedSampler` as it is. Its count of epochs is not used: it also goes up when a
+    run stops inside one.
+
+    Args:
+        size: Samples of the data set.
+        batch_size: Of each rank.
+        seed: Of the run.
+        weights: One per sample: drawn with replacement in proportion to them; None gives a permutation.
+        replicas: Number of ranks.
+        rank: This one.
+        done: Tells how many batches of each rank the run has behind it.
+
+    Raises:
+        ConfigurationError: There are fewer samples than one global batch takes.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        weights: Sequence[float] | None = None,
+        replicas: int = 1,
+        rank: int = 0,
+        done: Callable[[], int] = lambda: 0,
+    ) -> None:
+        # Not the parent's: it wants a data set, and shares it out in another order.
+        Sampler.__init__(self)
+        if size < batch_size * replicas:
+            raise ConfigurationError(
+                f"{size} training photographs do not fill one batch of {batch_size} on {replicas} rank(s): "
+                "lower data.init_args.batch_size or trainer.devices, or give more photographs"
+            )
+        self.batches = size // (batch_size * replicas)
+        self.size = size
+        self.batch_size = batch_size
+        self.seed = seed
+        self.weights = None if weights is None else torch.tensor(weights, dtype=torch.float64)
+        self.num_replicas = replicas
+        self.rank = rank
+        self.done = done
+
+    def order(self, number: int) -> list[int]:
+        """Indices of the samples in the order of pass `number`."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, number))
+        if self.weights is None:
+            return torch.randperm(self.size, generator=generator).tolist()
+        return torch.multinomial(self.weights, self.size, replacement=True, generator=generator).tolist()
+
+    def __iter__(self) -> Iterator[Draw]:  # type: ignore[override]
+        number, start = divmod(self.done(), self.batches)
+        order = self.order(number)
+        for batch in range(start, self.batches):
+            first = (batch * self.num_replicas + self.rank) * self.batch_size
+            for place in range(first, first + self.batch_size):
+                yield Draw(order[place], seed_of(self.seed, number, place))
+
+    def __len__(self) -> int:
+        return self.batches * self.batch_size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Not used: see above."""
+
+
+def training_sampler(
+    trainer: Trainer | None,
+    size: int,
+    batch_size: int,
+    *,
+    seed: int,
+    weights: Sequence[float] | None = None,
+) -> DrawSampler:
+    """The sampler of a training loader, from where the trainer's run stands.
+
+    Args:
+        trainer: Attached to the data module; None stands for one rank at the start.
+        size: Samples of the data set.
+        batch_size: Of each rank. Resume with the same one and as many ranks: the batches done are counted.
+        seed: Of the run.
+        weights: See `DrawSampler`.
+    """
+    if trainer is None:
+        return DrawSampler(size, batch_size, seed=seed, weights=weights)
+    progress = trainer.fit_loop.epoch_loop.batch_progress
+    return DrawSampler(
+        size,
+        batch_size,
+        seed=seed,
+        weights=weights,
+        replicas=trainer.world_size,
+        rank=trainer.global_rank,
+        done=lambda: progress.total.processed,
+    )
+
+
+class ResumableLoader(DataLoader):
+    """A loader over a `DrawSampler`: tells Lightning that a run can be resumed inside an epoch."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing: the trainer knows how many batches are done."""
+        return {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Nothing to do."""
+
+
+class FixedDraws(Sampler):
+    """Every sample once, in order, with draws that are the same each time: for validation.
+
+    Lightning shares it out among ranks.
+
+    Args:
+        size: Samples of the data set.
+        seed: Of the run.
+    """
+
+    def __init__(self, size: int, *, seed: int = 0) -> None:
+        super().__init__()
+        self.size = size
+        self.seed = seed
+
+    def __iter__(self) -> Iterator[Draw]:
+        return (Draw(place, seed_of(self.seed, -1, place)) for place in range(self.size))
+
+    def __len__(self) -> int:
+        return self.size

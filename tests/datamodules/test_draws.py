@@ -1,0 +1,71 @@
+import pytest
+import torch
+
+from faceforward.datamodules.draws import DrawSampler, FixedDraws, seed_of
+from faceforward.diffusion.losses import draw
+from faceforward.errors import ConfigurationError
+
+
+def batches(sampler, size):
+    draws = list(sampler)
+    return [draws[i : i + size] for i in range(0, len(draws), size)]
+
+
+@pytest.mark.parametrize("weights", [None, [1.0] * 10 + [3.0] * 13])
+def test_ranks_share_the_global_batches_of_one_rank(weights):
+    alone = batches(DrawSampler(23, 6, seed=4, weights=weights), 6)
+    ranks = [
+        batches(DrawSampler(23, 3, seed=4, weights=weights, replicas=2, rank=rank), 3) for rank in range(2)
+    ]
+    assert [first + second for first, second in zip(*ranks, strict=True)] == alone
+    assert len(alone) == 3  # the incomplete batch is dropped
+
+
+def test_passes_differ_and_every_sample_comes_once_in_each():
+    first, second = list(DrawSampler(20, 5, seed=1)), list(DrawSampler(20, 5, seed=1, done=lambda: 4))
+    assert sorted(d.index for d in first) == sorted(d.index for d in second) == list(range(20))
+    assert first != second
+    assert not {d.seed for d in first} & {d.seed for d in second}
+
+
+def test_an_iteration_starts_after_what_is_done():
+    done = 13  # three passes of four batches, and one batch
+    sampler = DrawSampler(20, 5, seed=1, done=lambda: done)
+    assert list(sampler) == list(DrawSampler(20, 5, seed=1, done=lambda: 12))[5:]
+    assert len(sampler) == 20  # Lightning counts the batches of a whole pass
+    sampler.set_epoch(7)
+    done = 16
+    assert list(sampler) == list(DrawSampler(20, 5, seed=1, done=lambda: 16))
+
+
+def test_heavier_samples_are_drawn_more_often():
+    weights = [1.0] * 500 + [4.0] * 500
+    drawn = [d.index for d in DrawSampler(1000, 10, weights=weights)]
+    assert sum(index >= 500 for index in drawn) / 1000 == pytest.approx(0.8, abs=0.05)
+
+
+def test_too_few_photographs_for_a_batch_are_named():
+    with pytest.raises(ConfigurationError, match="5 training photographs do not fill one batch of 3 on 2"):
+        DrawSampler(5, 3, replicas=2)
+
+
+def test_validation_draws_never_change():
+    assert list(FixedDraws(4, seed=2)) == list(FixedDraws(4, seed=2))
+    assert [d.index for d in FixedDraws(4)] == [0, 1, 2, 3]
+    assert len(FixedDraws(4)) == 4
+
+
+def test_seeds_fit_int64_and_do_not_collide():
+    seeds = [seed_of(1, epoch, place) for epoch in range(20) for place in range(500)]
+    assert len(set(seeds)) == len(seeds)
+    assert torch.tensor(seeds).dtype == torch.int64
+
+
+def test_what_is_drawn_depends_on_the_seed_alone():
+    both = draw([5, 9], (2, 3, 3), 1000, times=2)
+    alone = draw([9], (2, 3, 3), 1000, times=2)
+    assert both.timesteps.shape == (2, 2)
+    torch.testing.assert_close(both.noise[:, 1:], alone.noise, rtol=0, atol=0)
+    torch.testing.assert_close(both.posterior[1:], alone.posterior, rtol=0, atol=0)
+    assert torch.equal(both.timesteps[:, 1:], alone.timesteps)
+    assert not torch.equal(both.noise[0], both.noise[1])

@@ -1,0 +1,181 @@
+"""What learns, what is exported, and what is refused, on tiny real models."""
+
+import importlib.util
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from faceforward.diffusion.pipeline import load_pipeline
+from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.errors import ConfigurationError, TrainingError, WeightsUnavailableError
+from faceforward.modules.specialization import Specialization
+
+
+def batch(size=3, channels=4, side=8):
+    torch.manual_seed(3)
+    return {
+        "moments": torch.randn(size, 2 * channels, side, side),
+        "age": torch.tensor([4, 31, 70][:size]),
+        "gender": ["female", None, "male"][:size],
+        "seed": torch.arange(size),
+    }
+
+
+def quiet(module):
+    module.log_dict = lambda *args, **kwargs: None
+    return module
+
+
+@pytest.fixture
+def lora(tiny_sd):
+    module = quiet(Specialization(init_from=str(tiny_sd), train="lora", lora_rank=3, lora_alpha=6))
+    torch.manual_seed(0)
+    for name, parameter in module.named_parameters():
+        if "lora_B" in name:  # zero at the start: nothing would be seen
+            torch.nn.init.normal_(parameter, std=0.3)
+    return module
+
+
+def test_lora_learns_alone(lora):
+    lora.training_step(batch(), 0).backward()
+    reached = {name for name, p in lora.named_parameters() if p.grad is not None}
+    assert reached
+    assert all("lora_" in name for name in reached)
+    assert {name.split(".lora_")[0].rsplit("attn", 1)[1] for name in reached} == {
+        f"{block}.{layer}" for block in (1, 2) for layer in ("to_q", "to_k", "to_v", "to_out.0")
+    }
+
+
+def test_lora_file_is_what_diffusers_and_we_read(lora, tiny_sd, tmp_path):
+    lora.export(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pytorch_lora_weights.safetensors"]
+    inputs = (torch.randn(2, 4, 8, 8), torch.tensor([7, 700]), torch.randn(2, 24, 64))
+    with torch.no_grad():
+        expected = lora.unet(*inputs).sample
+        plain = load_pipeline(tiny_sd).unet(*inputs).sample
+        ours = load_pipeline(tiny_sd, lora=tmp_path).unet(*inputs).sample
+        pipeline = StableDiffusionPipeline.from_pretrained(tiny_sd)
+        pipeline.load_lora_weights(tmp_path)
+        theirs = pipeline.unet(*inputs).sample
+    torch.testing.assert_close(ours, expected, atol=5e-4, rtol=0)
+    torch.testing.assert_close(theirs, expected, atol=5e-4, rtol=0)
+    assert (plain - expected).abs().max() > 0.1
+
+
+def test_lora_of_another_model_is_named(lora, tiny_vae, tmp_path):
+    from diffusers import AutoencoderKL
+
+    from faceforward.diffusion.small import new_pipeline
+
+    lora.export(tmp_path / "lora")
+    other = new_pipeline(
+        AutoencoderKL.from_pretrained(tiny_vae), block_out_channels=(64, 64), head_channels=16, text_width=64,
+        text_layers=1,
+    )  # fmt: skip
+    other.save_pretrained(tmp_path / "other")
+    with pytest.raises(ConfigurationError, match="is of another model"):
+        load_pipeline(tmp_path / "other", lora=tmp_path / "lora")
+
+
+def test_missing_lora_is_named(tiny_sd, tmp_path):
+    with pytest.raises(WeightsUnavailableError, match=r"pytorch_lora_weights.safetensors.*cannot be read"):
+        load_pipeline(tiny_sd, lora=tmp_path)
+    from safetensors.torch import save_file
+
+    save_file({"text_encoder.x": torch.zeros(1)}, tmp_path / "pytorch_lora_weights.safetensors")
+    with pytest.raises(ConfigurationError, match="no weights for a UNet"):
+        load_pipeline(tiny_sd, lora=tmp_path)
+
+
+def test_peft_is_asked_for(tiny_sd, monkeypatch, tmp_path):
+    find = importlib.util.find_spec
+    for module in ("faceforward.modules.denoising", "faceforward.diffusion.pipeline"):
+        monkeypatch.setattr(f"{module}.find_spec", lambda name: None if name == "peft" else find(name))
+    with pytest.raises(ConfigurationError, match=r"faceforward\[lora\]"):
+        Specialization(init_from=str(tiny_sd), train="lora")
+    with pytest.raises(WeightsUnavailableError, match=r"faceforward\[lora\]"):
+        load_pipeline(tiny_sd, lora=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("train", "parts"),
+    [("unet", {"unet"}), ("unet+text_encoder", {"unet", "text_encoder"}), ("lora", {"unet"})],
+)
+def test_checkpoints_hold_what_learns(tiny_sd, train, parts):
+    module = Specialization(init_from=str(tiny_sd), train=train)
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    names = set(checkpoint["state_dict"])
+    assert names == {name for name, p in module.named_parameters() if p.requires_grad}
+    assert {name.split(".")[0] for name in names} == parts
+    module.on_load_checkpoint(checkpoint)
+
+
+def test_checkpoints_of_other_models_are_refused(tiny_sd):
+    module, lora = (
+        Specialization(init_from=str(tiny_sd)),
+        Specialization(init_from=str(tiny_sd), train="lora"),
+    )
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    with pytest.raises(ConfigurationError, match="missing in it"):
+        lora.on_load_checkpoint(checkpoint)
+    misfit = {**checkpoint["state_dict"], "unet.conv_in.weight": torch.zeros(1)}
+    with pytest.raises(ConfigurationError, match=r"another shape.*unet.conv_in.weight"):
+        module.on_load_checkpoint({"state_dict": misfit})
+    with pytest.raises(ConfigurationError, match=r"unknown here.*unet.extra"):
+        module.on_load_checkpoint({"state_dict": {**checkpoint["state_dict"], "unet.extra": torch.zeros(1)}})
+
+
+def test_words_and_templates_are_data(tiny_sd):
+    import random
+
+    module = Specialization(
+        init_from=str(tiny_sd),
+        prompts=[("photo of a Korean {word}", "photo of a {age} year old Korean {word}")],
+        words=PromptTemplate(child_until=12, girl="girl", woman="lady"),
+    )
+    assert module.pair(13, "female", random.Random(0)) == (
+        "photo of a Korean lady",
+        "photo of a 13 year old Korean lady",
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method. is deprecated:DeprecationWarning")
+def test_compiling_keeps_the_names(tiny_sd):
+    plain = Specialization(init_from=str(tiny_sd))
+    compiled = Specialization(init_from=str(tiny_sd), compile=True)
+    assert compiled.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_export_keeps_the_schedule(tiny_sd, tmp_path):
+    import json
+    import shutil
+
+    shutil.copytree(tiny_sd, tmp_path / "sd")
+    file = tmp_path / "sd" / "scheduler" / "scheduler_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps({**config, "prediction_type": "v_prediction", "beta_end": 0.02}))
+    module = Specialization(init_from=str(tmp_path / "sd"))
+    assert module.prediction_type == "v_prediction"
+    module.export(tmp_path / "out")
+    schedule = load_pipeline(tmp_path / "out").schedule
+    assert schedule.prediction_type == "v_prediction"
+    assert schedule == load_pipeline(tmp_path / "sd").schedule
+
+
+def test_a_hub_id_without_network_is_named():
+    with pytest.raises(WeightsUnavailableError, match=r"someone/nothing.*could not be loaded"):
+        Specialization(init_from="someone/nothing")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_diverged_run_ends_in_words(tiny_sd, value):
+    module = Specialization(init_from=str(tiny_sd))
+    module._trainer = type(
+        "Trainer", (), {"global_step": 12, "current_epoch": 1, "log_every_n_steps": 50, "callbacks": []}
+    )()
+    with pytest.raises(TrainingError, match=r"step 12 \(epoch 1\).*Lower the learning rate"):
+        module.on_before_backward(torch.tensor(value))
+    module.on_before_backward(torch.tensor(1.0))

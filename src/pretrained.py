@@ -229,6 +229,16 @@ def require(weights: str | Weights) -> Path:
     return path
 
 
+def resolve(source: str) -> str:
+    """Return the folder of a registered model whose weights are here; folders and hub ids stay what they are.
+
+    Raises:
+        WeightsUnavailableError: The registry knows the name, but its weights are not on this machine.
+    """
+    known = source in REGISTRY and not Path(source).exists()
+    return str(require(source)) if known else source
+
+
 def damaged_files(weights: str | Weights) -> tuple[str, ...]:
     """Compare the files of present weights with their known digests.
 

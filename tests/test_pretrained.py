@@ -8,7 +8,16 @@ import pytest
 
 from faceforward import pretrained
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
-from faceforward.pretrained import Weights, damaged_files, download, embedded_model, entry, locate, require
+from faceforward.pretrained import (
+    Weights,
+    damaged_files,
+    download,
+    embedded_model,
+    entry,
+    locate,
+    require,
+    resolve,
+)
 
 PACKAGED = [item.name for item in pretrained.REGISTRY.values() if item.kind == "package"]
 
@@ -180,3 +189,15 @@ def test_a_hub_snapshot_is_found_in_the_cache(tmp_path, monkeypatch):
     assert locate("stable-diffusion-1.5") == snapshot
     (snapshot / "unet" / "config.json").unlink()
     assert locate("stable-diffusion-1.5") is None
+
+
+def test_registered_names_become_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(pretrained, "__file__", str(tmp_path / "src" / "pretrained.py"))
+    assert resolve("someone/model") == "someone/model"
+    assert resolve("mtcnn") == str(locate("mtcnn"))
+    with pytest.raises(WeightsUnavailableError, match="face-ldm-128-base are not on this machine"):
+        resolve("face-ldm-128-base")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "face-ldm-128-base").mkdir()  # a folder of that name is what the user means
+    assert resolve("face-ldm-128-base") == "face-ldm-128-base"

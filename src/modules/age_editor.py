@@ -28,7 +28,7 @@ from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import take_face
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.upscale import RealESRGANUpscaler, Upscaler
-from faceforward.pretrained import REGISTRY, require
+from faceforward.pretrained import REGISTRY, resolve
 from faceforward.records import AgeEdit, CaseResult, Photo, Rejected
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ class AgeEditor(LightningModule):
     Args:
         target_ages: In years, for photographs that bring none of their own.
         pretrained: Folder or hub id of a Stable Diffusion 1.x or 2.x; None takes the model of this package.
+        lora: Folder or file of a LoRA of the UNet, as `train: lora` exports it, to add to that model.
         precision: Of the UNet.
         inversion: How the photograph is turned into noise; None takes direct inversion.
         edit: How far the targets are held to the source.
@@ -74,6 +75,7 @@ class AgeEditor(LightningModule):
         *,
         target_ages: list[int],
         pretrained: str | None = None,
+        lora: str | None = None,
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         inversion: Inversion | None = None,
         edit: EditSettings = FADING_EDIT,
@@ -96,8 +98,8 @@ class AgeEditor(LightningModule):
         self.age_estimator = age_estimator or DlibAgeEstimator()
         self.embedder = embedder or DlibEmbedder()
         self.upscaler = upscaler or RealESRGANUpscaler()
-        folder = pretrained or require(EMBEDDED)
-        self.diffusion = load_pipeline(folder, dtype=getattr(torch, precision))
+        folder = resolve(pretrained or EMBEDDED)
+        self.diffusion = load_pipeline(folder, dtype=getattr(torch, precision), lora=lora)
         # Registered, so that Lightning moves them.
         self.unet, self.vae = self.diffusion.unet, self.diffusion.vae
         self.text_encoder = self.diffusion.text_encoder
@@ -105,6 +107,7 @@ class AgeEditor(LightningModule):
             "name": Path(pretrained).name
             if pretrained and Path(pretrained).is_dir()
             else pretrained or EMBEDDED,
+            "lora": lora and Path(lora).name,
             "sha256": weights_sha256(self.diffusion),
             "licence": _licence(pretrained),
             "precision": precision,

@@ -18,6 +18,7 @@ from faceforward.diffusion.schedule import NoiseSchedule
 from faceforward.diffusion.small import assemble, new_pipeline
 from faceforward.errors import ConfigurationError, TrainingError
 from faceforward.modules.base import TrainedModule, adamw
+from faceforward.pretrained import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,8 @@ class DenoisingModule(TrainedModule):
     is random about a sample follows from its seed.
 
     Args:
-        init_from: diffusers Stable Diffusion directory or hub id to start from.
+        init_from: diffusers Stable Diffusion directory, hub id or registered name (`face-ldm-128-base`) to
+            start from.
         new_over: Instead of `init_from`: diffusers `AutoencoderKL` folder over which a small model with fresh
             weights is made.
         train: What learns. `lora` adds low-rank matrices to the UNet's attention (arXiv 2106.09685) and
@@ -77,7 +79,7 @@ class DenoisingModule(TrainedModule):
                 "give one of init_from (a Stable Diffusion to train on) and new_over (a VAE)"
             )
         if init_from is not None:
-            model = load_pipeline(init_from)
+            model = load_pipeline(resolve(init_from))
             self.scheduler_config, schedule = model.scheduler_config, model.schedule
         else:
             model = new_pipeline(AutoencoderKL.from_pretrained(new_over, dtype=torch.float32))

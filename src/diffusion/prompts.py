@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import string
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from faceforward.records import Gender
+
+TEMPLATE_FILE = "prompt_template.json"  # beside a model that was specialised: the prompt that it learnt
 
 
 @dataclass(frozen=True)
@@ -109,3 +114,32 @@ class PromptTemplate:
                     places.extend(range(position, position + count))
             position += count
         return PromptWords(tuple(roles["age"]), tuple(roles["word"]))
+
+
+def save_template(template: PromptTemplate, folder: Path) -> None:
+    """Write the template beside a model that learnt it."""
+    text = json.dumps(dataclasses.asdict(template), indent=2, ensure_ascii=False)
+    (folder / TEMPLATE_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def saved_template(*places: str | Path | None) -> PromptTemplate:
+    """The template that lies beside a model; FADING's where none does.
+
+    Args:
+        places: Folders, or files in them, in order; what is no path on this machine is passed over.
+
+    Raises:
+        ConfigurationError: The file is damaged, or its template cannot be used.
+    """
+    for place in places:
+        folder = Path(place) if place else None
+        file = folder and (folder if folder.is_dir() else folder.parent) / TEMPLATE_FILE
+        if folder is None or file is None or not folder.exists() or not file.is_file():
+            continue
+        try:
+            return PromptTemplate(**json.loads(file.read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(
+                f"{file} holds no prompt template: {error}. Remove it and give model.init_args.template"
+            ) from error
+    return PromptTemplate()

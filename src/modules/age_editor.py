@@ -19,7 +19,7 @@ from faceforward.datamodules.people import check_ages
 from faceforward.diffusion.editing import EditSettings, edit
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
-from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.diffusion.prompts import PromptTemplate, saved_template
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
 from faceforward.faces.align import align
@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 EMBEDDED = "face-ldm-128"
 FADING_EDIT = EditSettings()
-FADING_PROMPT = PromptTemplate()
 SIZE = 512  # side of what people look at
 
 
@@ -58,7 +57,8 @@ class AgeEditor(LightningModule):
         precision: Of the UNet.
         inversion: How the photograph is turned into noise; None takes direct inversion.
         edit: How far the targets are held to the source.
-        template: Words of the prompts.
+        template: Words of the prompts; None takes those that the model or LoRA was specialised with, if its
+            folder says them, else FADING's.
         detector: Finds faces; None takes the best one that is here.
         age_estimator: Reads ages off faces; None takes dlib's.
         embedder: Compares faces; None takes dlib's.
@@ -79,7 +79,7 @@ class AgeEditor(LightningModule):
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         inversion: Inversion | None = None,
         edit: EditSettings = FADING_EDIT,
-        template: PromptTemplate = FADING_PROMPT,
+        template: PromptTemplate | None = None,
         detector: Detector | None = None,
         age_estimator: AgeEstimator | None = None,
         embedder: Embedder | None = None,
@@ -91,14 +91,14 @@ class AgeEditor(LightningModule):
         self.pretrained = pretrained
         self.inversion = inversion or DirectInversion()
         self.edit_settings = edit
-        self.template = template
+        folder = resolve(pretrained or EMBEDDED)
+        self.template = template or saved_template(lora, folder)
         self.max_batch = max_batch
         self._check_guidance()
         self.detector = detector or default_detector()
         self.age_estimator = age_estimator or DlibAgeEstimator()
         self.embedder = embedder or DlibEmbedder()
         self.upscaler = upscaler or RealESRGANUpscaler()
-        folder = resolve(pretrained or EMBEDDED)
         self.diffusion = load_pipeline(folder, dtype=getattr(torch, precision), lora=lora)
         # Registered, so that Lightning moves them.
         self.unet, self.vae = self.diffusion.unet, self.diffusion.vae

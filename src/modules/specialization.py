@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.diffusion.prompts import PromptTemplate, save_template
 from faceforward.errors import ConfigurationError
 from faceforward.modules.denoising import DenoisingModule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from faceforward.records import Gender
 
@@ -27,7 +29,8 @@ class Specialization(DenoisingModule):
 
     Args:
         prompts: Pairs of templates, the general one and the one with the age; one pair is drawn for each
-            photograph. They may hold `{age}` and `{word}` (boy, girl, child, man, woman or person).
+            photograph. They may hold `{age}` and `{word}` (boy, girl, child, man, woman or person). The last
+            pair's template is exported with the model: edits use it.
         words: Whose words `{word}` stands for; its template is not used.
         caption_dropout: Share of photographs whose general prompt is empty, which keeps guidance working.
         same_noise: Both terms get one noise, as in the authors' script; the paper draws two.
@@ -101,3 +104,8 @@ class Specialization(DenoisingModule):
         general, aged = self._double_loss(batch)
         size = len(batch["gender"])
         self.log_dict({"val/loss_general": general, "val/loss_aged": aged}, batch_size=size, sync_dist=True)
+
+    def export(self, folder: Path) -> None:
+        """Write what was learnt, and the prompt that it was learnt under."""
+        super().export(folder)
+        save_template(dataclasses.replace(self.words, template=self.prompts[-1][1]), folder)

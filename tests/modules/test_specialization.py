@@ -49,7 +49,8 @@ def test_lora_learns_alone(lora):
 
 def test_lora_file_is_what_diffusers_and_we_read(lora, tiny_sd, tmp_path):
     lora.export(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["pytorch_lora_weights.safetensors"]
+    names = {"pytorch_lora_weights.safetensors", "prompt_template.json"}
+    assert {path.name for path in tmp_path.iterdir()} == names
     inputs = (torch.randn(2, 4, 8, 8), torch.tensor([7, 700]), torch.randn(2, 24, 64))
     with torch.no_grad():
         expected = lora.unet(*inputs).sample
@@ -179,3 +180,24 @@ def test_a_diverged_run_ends_in_words(tiny_sd, value):
     with pytest.raises(TrainingError, match=r"step 12 \(epoch 1\).*Lower the learning rate"):
         module.on_before_backward(torch.tensor(value))
     module.on_before_backward(torch.tensor(1.0))
+
+
+def test_edits_use_the_prompt_that_was_learnt(tiny_sd, tmp_path):
+    from faceforward.modules.age_editor import AgeEditor
+
+    pair = ("photo of a Korean {word}", "photo of {age} year old Korean {word}")
+    words = PromptTemplate(woman="lady")
+    Specialization(init_from=str(tiny_sd), prompts=[pair], words=words).export(tmp_path / "model")
+    Specialization(init_from=str(tiny_sd), prompts=[pair], train="lora").export(tmp_path / "lora")
+    editor = AgeEditor(target_ages=[30], pretrained=str(tmp_path / "model"))
+    assert editor.template.prompt(40, "female") == "photo of 40 year old Korean lady"
+    editor = AgeEditor(target_ages=[30], pretrained=str(tiny_sd), lora=str(tmp_path / "lora"))
+    assert editor.template.prompt(40, "female") == "photo of 40 year old Korean woman"
+    settings = editor.settings(age=None, gender=None, targets=None, face=None)
+    assert settings["model"]["lora"] == "lora"
+    editor = AgeEditor(target_ages=[30], pretrained=str(tmp_path / "model"), template=PromptTemplate())
+    assert editor.template == PromptTemplate()
+    assert AgeEditor(target_ages=[30], pretrained=str(tiny_sd)).template == PromptTemplate()
+    (tmp_path / "model" / "prompt_template.json").write_text("{}, nothing")
+    with pytest.raises(ConfigurationError, match=r"prompt_template.json holds no prompt template"):
+        AgeEditor(target_ages=[30], pretrained=str(tmp_path / "model"))

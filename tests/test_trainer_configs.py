@@ -1,0 +1,76 @@
+"""The trainers' YAMLs: each joins an experiment, and what it builds is what it says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
+
+from faceforward.train import main
+
+ROOT = Path(__file__).parents[1]
+TRAINERS = sorted((ROOT / "configs" / "trainer").glob("*.yaml"))
+EXPERIMENT = str(ROOT / "configs" / "experiment" / "specialize_faces128.yaml")
+
+
+@pytest.mark.parametrize("path", TRAINERS, ids=lambda p: p.stem)
+def test_trainer_joins_an_experiment(path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "-c", EXPERIMENT, "-c", str(path), "--print_config"])
+    assert stopped.value.code == 0
+    printed = capsys.readouterr().out
+    assert "class_path: faceforward.modules.specialization.Specialization" in printed
+    assert "ModelCheckpoint" in printed  # lists of the experiment are kept, or replaced by their like
+
+
+@pytest.mark.slow
+def test_fsdp_wraps_the_blocks_of_the_unet(tiny_sd):
+    """FSDP itself, with the policy of the YAML, on one CPU rank; the strategy around it wants GPUs."""
+    script = f"""
+import torch, yaml
+from jsonargparse import ArgumentParser
+from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
+from lightning.pytorch.strategies import FSDPStrategy
+from faceforward.diffusion.pipeline import load_pipeline
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+parser = ArgumentParser()
+parser.add_argument("--strategy", type=FSDPStrategy)
+given = yaml.safe_load(open({str(ROOT / "configs/trainer/fsdp.yaml")!r}))["trainer"]["strategy"]
+strategy = parser.instantiate_classes(parser.parse_object({{"strategy": given}})).strategy
+unet = load_pipeline({str(tiny_sd)!r}).unet.requires_grad_(True)
+wrapped = FSDP(unet, device_id=torch.device("cpu"), **strategy.kwargs)
+names = {{type(m.module).__name__ for m in wrapped.modules() if isinstance(m, FSDP)}}
+assert names == {{"UNet2DConditionModel", "BasicTransformerBlock", "ResnetBlock2D"}}, names
+out = wrapped(torch.randn(2, 4, 8, 8), torch.tensor([1, 2]), torch.randn(2, 24, 64)).sample
+out.square().mean().backward()
+assert all(p.grad is not None for p in wrapped.parameters() if p.numel())
+print("wrapped")
+"""
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, env=os.environ
+    )
+    assert run.stdout.strip().endswith("wrapped"), run.stderr[-2000:]
+
+
+def test_each_strategy_is_what_its_file_says():
+    from jsonargparse import ArgumentParser
+    from lightning import Trainer
+    from yaml import safe_load
+
+    parser = ArgumentParser()
+    parser.add_class_arguments(Trainer, "trainer", instantiate=False)
+    found = {}
+    for path in TRAINERS:
+        given = safe_load(path.read_text())["trainer"]
+        given.pop("callbacks", None)
+        found[path.stem] = parser.parse_object({"trainer": given}).trainer
+    assert found["cpu"].accelerator == "cpu"
+    assert found["gpu"].devices == 1
+    assert found["ddp"].strategy.class_path.endswith(DDPStrategy.__name__)
+    assert found["fsdp"].strategy.class_path.endswith(FSDPStrategy.__name__)
+    assert found["slurm"].plugins[0].class_path.endswith(SLURMEnvironment.__name__)
+    assert (found["slurm"].devices, found["slurm"].num_nodes) == (8, 4)
+    assert all(trainer.precision == "bf16-mixed" for trainer in found.values())

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from faceforward.callbacks.pipeline_export import replace_folder
+from faceforward.callbacks.folders import replace_folder
 from faceforward.diffusion.vocabulary import unpack_tokenizer
 from faceforward.errors import ConfigurationError
 

@@ -133,7 +133,7 @@ def test_full_disk_costs_neither_the_old_export_nor_the_training(tmp_path, data,
     assert {p.name for p in tmp_path.iterdir()} == {"pipeline", "pipeline-best", "checkpoints"}
 
     module = specialization(tiny_sd)  # there is room again: the finished run is exported
-    again = ModelCheckpoint(tmp_path / "again", every_n_train_steps=1)
+    again = ModelCheckpoint(tmp_path / "checkpoints", every_n_train_steps=1)
     trainer = tiny_trainer(tmp_path, [PipelineExport(), again], steps=2, enable_checkpointing=True)
     trainer.fit(module, data, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert same(unet_of(tmp_path / "pipeline"), module)

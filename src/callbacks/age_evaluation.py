@@ -1,0 +1,147 @@
+"""Measure during training how well edits show the age asked for and keep the person."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning import Callback, LightningModule, Trainer
+
+from faceforward.callbacks.edit_plan import DEFAULT_PLAN, EditPlan
+from faceforward.callbacks.edits import ValidationEdits
+from faceforward.callbacks.ranks import gather, share, together
+from faceforward.errors import ConfigurationError
+from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
+from faceforward.faces.identity import DlibEmbedder, Embedder, distance
+from faceforward.metrics.age import AgeError
+from faceforward.metrics.identity import IdentityDistance
+from faceforward.metrics.thresholds import DLIB_RECOGNITION
+
+if TYPE_CHECKING:
+    from faceforward.callbacks.edit_plan import EditedPhoto
+
+logger = logging.getLogger(__name__)
+
+ALWAYS = ("age_mae", "age_bias", "age_spearman", "identity")
+
+
+class AgeEvaluation(Callback):
+    """Edits validation photographs at validations and logs figures that others can monitor.
+
+    `val/age_mae` and `val/age_bias` (mean of estimated - asked for) in years, `val/age_bias_<from>` for each
+    decade of target ages, `val/age_spearman` over all edits; `val/identity`, the mean descriptor distance of
+    an edit to its photograph, and `val/identity_share`, the share below the threshold of the age shown (see
+    `IdentityDistance`). They hold the estimator's own error as well; where the data module gives latents, the
+    photograph is what the autoencoder makes of them. An `AgeEditing` of the same plan shares the edits.
+
+    Args:
+        edits: Which photographs, to which ages, with which weights.
+        every_n_validations: Between evaluations, from the first on; in between the last figures stand.
+        estimator: Reads ages off faces; None takes dlib's.
+        embedder: Compares faces; None takes dlib's.
+        thresholds: First age of each band -> distance, of the embedder; None has dlib's for dlib's and gives
+            no share for another.
+
+    Raises:
+        ConfigurationError: `every_n_validations` is below 1, or the weights of a network are missing.
+
+    Example:
+        >>> AgeEvaluation(EditPlan(photos=4)).every_n_validations
+        1
+    """
+
+    def __init__(
+        self,
+        edits: EditPlan = DEFAULT_PLAN,
+        *,
+        every_n_validations: int = 1,
+        estimator: AgeEstimator | None = None,
+        embedder: Embedder | None = None,
+        thresholds: dict[int, float] | None = None,
+    ) -> None:
+        if every_n_validations < 1:
+            raise ConfigurationError(f"every_n_validations is {every_n_validations}: give at least 1")
+        self.edits = ValidationEdits(edits)
+        self.every_n_validations = every_n_validations
+        self.estimator = estimator or DlibAgeEstimator()
+        self.embedder = embedder or DlibEmbedder()
+        dlib = isinstance(self.embedder, DlibEmbedder)
+        self.thresholds = thresholds or (DLIB_RECOGNITION if dlib else None)
+        self._validations = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the edits, which callbacks of one plan share.
+
+        Raises:
+            ConfigurationError: The module cannot edit.
+        """
+        self.edits = self.edits.shared(trainer, pl_module, self)
+        self.edits.forget()
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """The weights change now: let the last edits go."""
+        self.edits.forget()
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Edit, measure and log; the sanity check tries it out on one photograph in two steps.
+
+        Raises:
+            ConfigurationError: There are no photographs.
+        """
+        trial = trainer.sanity_checking
+        if not trial:
+            self._validations += 1
+            if (self._validations - 1) % self.every_n_validations:
+                return
+        if not self.edits.available(trainer):
+            raise ConfigurationError(
+                "AgeEvaluation has no photographs: give edits.files, or a data module with a validation split"
+            )
+        with together(trainer, "AgeEvaluation"):
+            edited = self.edits.make(trainer, pl_module, trial=trial)  # type: ignore[arg-type]
+            mine = self._measure(trainer, edited)
+        if not trial:
+            rows = gather(trainer, mine, self.edits.count)
+            pl_module.log_dict(self.figures(rows), sync_dist=True, batch_size=1)
+
+    def _measure(self, trainer: Trainer, edited: list[EditedPhoto]) -> torch.Tensor:
+        """`(n, ages, 2)` of this rank: estimated age and distance of each edit, nan where it is missing."""
+        mine = len(share(self.edits.count, trainer))
+        rows = torch.full((mine, len(self.edits.plan.target_ages), 2), torch.nan)
+        for photo in edited:
+            images = list(photo.images.values())
+            years = [estimate.years for estimate in self.estimator.estimate(images)]
+            descriptors = self.embedder.embed([photo.source, *images])
+            distances = distance(descriptors[1:], descriptors[:1])
+            measured = np.stack([years, distances], axis=1)
+            rows[photo.place // trainer.world_size] = torch.from_numpy(measured).float()
+        return rows
+
+    def figures(self, rows: torch.Tensor) -> dict[str, float]:
+        """The figures of all ranks' edits, by the names under which they are logged.
+
+        Args:
+            rows: `(photographs, ages, 2)`: estimated age in years and descriptor distance; nan where an edit
+                is missing.
+        """
+        targets = torch.tensor(self.edits.plan.target_ages).expand(len(rows), -1)
+        there = torch.isfinite(rows).all(dim=2)
+        if not there.any():
+            logger.warning("no photograph could be edited: the figures of AgeEvaluation are nan")
+            return {f"val/{name}": float("nan") for name in ALWAYS}
+        asked, measured = targets[there], rows[there]
+        ages = AgeError(sync_on_compute=False)
+        ages.update(measured[:, 0], asked)
+        found = ages.compute()
+        figures = {f"age_{name}": found[name] for name in ("mae", "bias", "spearman")}
+        figures |= {name.replace("bias/", "age_bias_"): v for name, v in found.items() if "bias/" in name}
+        figures["identity"] = measured[:, 1].mean()
+        if self.thresholds is not None:
+            people = IdentityDistance(thresholds=self.thresholds, sync_on_compute=False)
+            people.update(measured[:, 1], ages=asked)
+            figures["identity_share"] = people.compute()["share"]
+        return {f"val/{name}": float(value) for name, value in figures.items()}

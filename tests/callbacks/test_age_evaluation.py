@@ -1,0 +1,128 @@
+"""Figures of edits while training: what they are, and that others can monitor them."""
+
+import math
+
+import pytest
+import torch
+from lightning import Callback
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+
+from faceforward.callbacks.age_editing import AgeEditing
+from faceforward.callbacks.age_evaluation import AgeEvaluation
+from faceforward.callbacks.edit_plan import EditPlan
+from faceforward.callbacks.ema import EMA
+from faceforward.errors import ConfigurationError
+from faceforward.faces.age import DlibAgeEstimator
+from faceforward.faces.identity import DlibEmbedder, distance
+from tiny_training import QUIET, latents, specialization, tiny_trainer
+from training_data import write_archive
+
+pytestmark = QUIET
+PLAN = EditPlan(target_ages=(15, 20, 60), photos=2, steps=2)
+NAMES = {"age_mae", "age_bias", "age_bias_10", "age_bias_20", "age_bias_60", "age_spearman", "identity",
+         "identity_share"}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, astronaut, tiny_vae):
+    folder = tmp_path_factory.mktemp("data")
+    return latents(write_archive(folder / "faces.zip", astronaut, val=5), tiny_vae, folder / "cache")
+
+
+class Figures(Callback):
+    """Notes what callbacks can monitor at the end of each validation."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_validation_end(self, trainer, pl_module):
+        self.seen.append({name: float(value) for name, value in trainer.callback_metrics.items()})
+
+
+def test_figures_are_those_of_the_edits(tmp_path, data, tiny_sd):
+    evaluation, figures, module = AgeEvaluation(PLAN), Figures(), specialization(tiny_sd)
+    editing = AgeEditing(PLAN, tile=32)
+    trainer = tiny_trainer(tmp_path, [editing, evaluation, figures], steps=1, num_sanity_val_steps=1)
+    trainer.fit(module, data)
+    sanity, seen = figures.seen
+    assert "val/age_mae" not in sanity
+    assert NAMES | {"loss_general", "loss_aged"} == {
+        name.removeprefix("val/") for name in seen if "val/" in name
+    }
+
+    edited = editing.edits.make(trainer, module)  # the very pictures that were measured
+    assert evaluation.edits is editing.edits
+    years = torch.tensor(
+        [[e.years for e in DlibAgeEstimator().estimate(list(p.images.values()))] for p in edited]
+    )
+    errors = years - torch.tensor(PLAN.target_ages)
+    assert seen["val/age_mae"] == pytest.approx(float(errors.abs().mean()), abs=1e-3)
+    assert seen["val/age_bias"] == pytest.approx(float(errors.mean()), abs=1e-3)
+    assert seen["val/age_bias_60"] == pytest.approx(float(errors[:, 2].mean()), abs=1e-3)
+    embed = DlibEmbedder().embed
+    distances = [distance(embed(list(p.images.values())), embed([p.source])) for p in edited]
+    assert seen["val/identity"] == pytest.approx(sum(d.mean() for d in distances) / 2, abs=1e-4)
+    assert 0 <= seen["val/identity_share"] <= 1
+
+
+def test_figures_can_be_monitored(tmp_path, data, tiny_sd):
+    best = ModelCheckpoint(tmp_path, monitor="val/age_mae", filename="best")
+    stop = EarlyStopping("val/identity", patience=1, min_delta=10.0)
+    callbacks = [EMA(0.9), AgeEvaluation(PLAN), stop, best]
+    trainer = tiny_trainer(tmp_path, callbacks, steps=9, enable_checkpointing=True, max_epochs=-1)
+    trainer.fit(specialization(tiny_sd), data)
+    assert trainer.global_step == 2  # nothing gets better by ten
+    assert best.best_model_score > 0
+    assert (tmp_path / "best.ckpt").is_file()
+
+
+def test_evaluation_can_be_made_rarer(tmp_path, data, tiny_sd):
+    figures = Figures()
+    callbacks = [AgeEvaluation(PLAN, every_n_validations=2), figures]
+    tiny_trainer(tmp_path, callbacks, steps=3, max_epochs=-1).fit(specialization(tiny_sd, lr=1.0), data)
+    first, second, third = (seen["val/age_mae"] for seen in figures.seen)
+    assert first == second != third
+
+
+def test_validate_alone_measures_too(tmp_path, data, tiny_sd):
+    trainer = tiny_trainer(tmp_path, [AgeEvaluation(PLAN)])
+    (found,) = trainer.validate(specialization(tiny_sd), data, verbose=False)
+    assert found["val/age_mae"] > 0
+
+
+class Coarse:
+    """An embedder of the mean colour: any class with `embed` will do."""
+
+    name = "mean colour"
+
+    def embed(self, images):
+        import numpy as np
+
+        return np.stack([image.mean(axis=(0, 1)) for image in images]).astype(np.float32)
+
+
+def test_thresholds_belong_to_their_embedder():
+    rows = torch.tensor([[[15.0, 1.0], [20.0, 3.0], [60.0, 5.0]]])
+    assert "val/identity_share" not in AgeEvaluation(PLAN, embedder=Coarse()).figures(rows)
+    own = AgeEvaluation(PLAN, embedder=Coarse(), thresholds={0: 2.0, 50: 6.0})
+    found = own.figures(rows)
+    assert found["val/identity_share"] == pytest.approx(2 / 3)
+    assert (found["val/age_mae"], found["val/age_spearman"], found["val/identity"]) == (0, 1, 3)
+
+
+def test_missing_edits_are_left_out_of_the_figures(caplog):
+    rows = torch.tensor([[[16.0, 0.1], [21.0, 0.1], [61.0, 0.1]], [[math.nan] * 2] * 3])
+    assert AgeEvaluation(PLAN).figures(rows)["val/age_bias"] == 1
+    nothing = AgeEvaluation(PLAN).figures(rows[1:])
+    assert all(math.isnan(nothing[f"val/{name}"]) for name in ("age_mae", "age_bias", "identity"))
+    assert "no photograph could be edited" in caplog.text
+
+
+def test_what_cannot_work_is_refused(tmp_path, data, tiny_sd):
+    with pytest.raises(ConfigurationError, match="every_n_validations is 0"):
+        AgeEvaluation(every_n_validations=0)
+    evaluation, module = AgeEvaluation(PLAN), specialization(tiny_sd)
+    trainer = tiny_trainer(tmp_path, [evaluation], limit_val_batches=0, steps=1)
+    trainer.fit(module, data)  # nothing is validated, nothing is asked for
+    with pytest.raises(ConfigurationError, match="AgeEvaluation has no photographs"):
+        evaluation.on_validation_epoch_end(trainer, module)

@@ -10,3 +10,4 @@ __all__ = ["__version__"]
 # reports to its maker unless this is set before it is imported; the hub's client counts calls.
 for _switch in ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY"):
     os.environ.setdefault(_switch, "1")
+os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B's client reports crashes and its use

@@ -105,7 +105,12 @@ class Specialization(DenoisingModule):
         size = len(batch["gender"])
         self.log_dict({"val/loss_general": general, "val/loss_aged": aged}, batch_size=size, sync_dist=True)
 
+    @property
+    def template(self) -> PromptTemplate:
+        """The prompt for edits: the last one that holds ages."""
+        return dataclasses.replace(self.words, template=self.prompts[-1][1])
+
     def export(self, folder: Path) -> None:
         """Write what was learnt, and the prompt that it was learnt under."""
         super().export(folder)
-        save_template(dataclasses.replace(self.words, template=self.prompts[-1][1]), folder)
+        save_template(self.template, folder)

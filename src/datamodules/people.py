@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from faceforward.records import Gender
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 COLUMNS = ("file", "age", "birth", "taken", "gender", "targets", "face")
 OLDEST = 100
 TOO_MANY = "(too many)"
-_GENDERS: dict[str, Gender] = {
+GENDERS: dict[str, Gender] = {
     **dict.fromkeys(("female", "f", "woman", "girl", "여", "여자", "여성"), "female"),
     **dict.fromkeys(("male", "m", "man", "boy", "남", "남자", "남성"), "male"),
 }
@@ -115,7 +115,7 @@ def read_facts(row: Mapping[str, str], *, today: datetime.date) -> Facts:
     if face is not None and face < 1:
         raise UnusablePhotoError(f"the CSV says face {face}; faces are counted from 1, the largest")
     gender = row.get("gender", "").lower()
-    if gender and gender not in _GENDERS:
+    if gender and gender not in GENDERS:
         raise UnusablePhotoError(f"the CSV says gender {gender!r}; it must be female, male or empty")
 
     now = None
@@ -140,7 +140,7 @@ def read_facts(row: Mapping[str, str], *, today: datetime.date) -> Facts:
         )
     return Facts(
         age=age,
-        gender=_GENDERS.get(gender),
+        gender=GENDERS.get(gender),
         targets=tuple(sorted(set(targets))) or None,
         face=face,
     )
@@ -161,10 +161,14 @@ def _decode(raw: bytes, path: Path) -> str:
     return text
 
 
-def read_people(path: Path) -> list[dict[str, str]]:
+def read_people(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
     """Lines of the CSV: column name in small letters -> text, stripped.
 
     The separator is the one of comma, semicolon and tab that the header uses most.
+
+    Args:
+        path: The file.
+        columns: Those that are used; `file` must be there.
 
     Raises:
         ConfigurationError: The file cannot be read, or has no column `file`, or no line.
@@ -184,11 +188,11 @@ def read_people(path: Path) -> list[dict[str, str]]:
         raise ConfigurationError(f"{path} is not a CSV file: {error}") from error
     if "file" not in header:
         raise ConfigurationError(
-            f"{path} has no column 'file'; its first line must name {', '.join(COLUMNS)}"
+            f"{path} has no column 'file'; its first line must name {', '.join(columns)}"
         )
-    unknown = [name for name in header if name and name not in COLUMNS]
+    unknown = [name for name in header if name and name not in columns]
     if unknown:
-        logger.warning("%s: the columns %s are not used; known are %s", path, unknown, ", ".join(COLUMNS))
+        logger.warning("%s: the columns %s are not used; known are %s", path, unknown, ", ".join(columns))
     people = [
         {
             name: "".join(cell).strip() if isinstance(cell, list) else cell.strip()

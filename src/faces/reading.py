@@ -69,19 +69,29 @@ def read_photo(path: Path, *, id: str | None = None, max_pixels: int = MAX_PIXEL
     """
     path = Path(path)
     _require_readable(path)
+    pixels, notes = decode_photo(path, max_pixels=max_pixels)
+    logger.debug("%s: read %d x %d pixels", path, pixels.shape[1], pixels.shape[0])
+    return Photo(
+        id=safe_id(path.stem) if id is None else id, file=str(path), pixels=pixels, notes=tuple(notes)
+    )
+
+
+def decode_photo(source: Path | io.BytesIO, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, list[str]]:
+    """Decode a file, or bytes that were read from anywhere, as `read_photo` does.
+
+    Returns:
+        `(H, W, 3)` uint8 RGB, and notes.
+
+    Raises:
+        UnusablePhotoError: As `read_photo`.
+    """
     notes: list[str] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises below
-        image = _decode(path, max_pixels, notes)
+        image = _decode(source, max_pixels, notes)
         image = _upright(image)
         image = _to_srgb(image, notes)
-    logger.debug("%s: read %d x %d pixels", path, *image.size)
-    return Photo(
-        id=safe_id(path.stem) if id is None else id,
-        file=str(path),
-        pixels=np.array(image),
-        notes=tuple(notes),
-    )
+    return np.array(image), notes
 
 
 def safe_id(stem: str) -> str:
@@ -115,10 +125,10 @@ def _require_readable(path: Path) -> None:
         )
 
 
-def _decode(path: Path, max_pixels: int, notes: list[str]) -> Image.Image:
+def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Image.Image:
     """Open and decode the first frame; every fault of the file becomes an `UnusablePhotoError`."""
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(source, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise UnusablePhotoError(
             f"The picture has more pixels than the {max_pixels / 1e6:.0f} million allowed: scale it down."

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL
 from lightning import LightningDataModule
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
@@ -17,16 +15,22 @@ from tqdm import tqdm
 
 from faceforward.datamodules.aligned_faces import AlignedFacesDataset, LabelledFace, read_labels
 from faceforward.datamodules.draws import Draw, FixedDraws, ResumableLoader, training_sampler
+from faceforward.datamodules.moments import encode_batch, load_vae
+from faceforward.datamodules.splits import balance_weights
 from faceforward.errors import ConfigurationError
 from faceforward.pretrained import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from diffusers import AutoencoderKL
+
+    from faceforward.datamodules.latent_cache import CachedMoments
+    from faceforward.datamodules.sources import LabelledPhoto
+
 logger = logging.getLogger(__name__)
 
 
-@torch.inference_mode()
 def encode(vae: AutoencoderKL, dataset: AlignedFacesDataset, batch_size: int = 16) -> torch.Tensor:
     """Moments of every picture and of its mirror image.
 
@@ -38,13 +42,7 @@ def encode(vae: AutoencoderKL, dataset: AlignedFacesDataset, batch_size: int = 1
         images = torch.stack(
             [dataset[i]["image"] for i in range(start, min(start + batch_size, len(dataset)))]
         )
-        both = (
-            torch.cat([images, images.flip(-1)]).to(vae.device).contiguous(memory_format=torch.channels_last)
-        )
-        # bfloat16 halves the time; its error is far below the noise that training adds to every latent
-        with torch.autocast(vae.device.type, torch.bfloat16):
-            moments = vae.encode(both).latent_dist.parameters.half().cpu()
-        parts.append(torch.stack(moments.chunk(2), dim=1))
+        parts.append(encode_batch(vae, images))
     return torch.cat(parts)
 
 
@@ -57,7 +55,13 @@ class LatentFacesDataset(Dataset):
         mirror: False serves the pictures as they are.
     """
 
-    def __init__(self, moments: torch.Tensor, labels: Sequence[LabelledFace], *, mirror: bool = True) -> None:
+    def __init__(
+        self,
+        moments: torch.Tensor | CachedMoments,
+        labels: Sequence[LabelledFace] | Sequence[LabelledPhoto],
+        *,
+        mirror: bool = True,
+    ) -> None:
         self.moments = moments
         self.labels = list(labels)
         self.mirror = mirror
@@ -83,8 +87,7 @@ class LatentFaces(LightningDataModule):
         exclude: CSV whose column `faces_128_file` names photographs to leave out.
         cache_dir: Where the latents are kept; a change of the autoencoder or the archive makes new ones.
         batch_size: Latents in a batch.
-        balance: 0 draws photographs evenly, 1 draws ages evenly; between them a compromise (weights are the
-            count of the age's five-year bin to the power -balance).
+        balance: See `balance_weights`: 0 draws photographs evenly, 1 draws ages evenly.
         seed: Of the order and of every draw.
     """
 
@@ -100,8 +103,7 @@ class LatentFaces(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= balance <= 1:
-            raise ConfigurationError(f"balance is {balance}; give a number from 0 to 1")
+        balance_weights([], balance)
         self.archive = Path(archive)
         self.vae = Path(vae)
         self.exclude = Path(exclude) if exclude else None
@@ -125,8 +127,7 @@ class LatentFaces(LightningDataModule):
         target = self._cache_file()
         if target.exists():
             return
-        vae = AutoencoderKL.from_pretrained(self.vae, dtype=torch.float32).eval()
-        vae.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+        vae = load_vae(self.vae / "diffusion_pytorch_model.safetensors")
         moments = encode(vae, AlignedFacesDataset(self.archive, labels, vae.config.sample_size))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_suffix(f".tmp{os.getpid()}")
@@ -153,11 +154,7 @@ class LatentFaces(LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         """Shuffled or age-balanced batches; the last incomplete one is dropped."""
         dataset = self.datasets["train"]
-        weights = None
-        if self.balance:
-            bins = [label.age // 5 for label in dataset.labels]
-            counts = Counter(bins)
-            weights = [counts[b] ** -self.balance for b in bins]
+        weights = balance_weights([label.age for label in dataset.labels], self.balance)
         sampler = training_sampler(
             self.trainer, len(dataset), self.batch_size, seed=self.seed, weights=weights
         )

@@ -1,0 +1,147 @@
+"""From a labelled photograph to its square crop: by its label's landmarks, by a detector's, or whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import cv2
+import numpy as np
+
+from faceforward.errors import UnusablePhotoError
+from faceforward.faces.align import align, alignment_of
+from faceforward.faces.crops import resized
+from faceforward.faces.detect import Detector, default_detector, find_faces
+from faceforward.faces.quality import FACE, MEASURED_SIZE, quality_of
+from faceforward.faces.reading import decode_photo, read_photo
+from faceforward.records import Detection, Quality
+
+if TYPE_CHECKING:
+    from faceforward.datamodules.sources import LabelledPhoto
+    from faceforward.datamodules.stored_files import StoredFile
+
+Cut = Literal["ffhq", "detector", "none"]
+FACE_HEIGHT = (FACE[0].stop - FACE[0].start) / MEASURED_SIZE  # of a face in its crop, in sides
+SHAPE_TOLERANCE = 0.03  # a labelled picture of another shape is another picture; rounding is less
+#: Points from which `alignment_of` makes the identity: left and right eye, nose, mouth corners, in sides.
+ALIGNED = np.array([[0.38, 17 / 36], [0.62, 17 / 36], [0.5, 0.6], [0.41, 0.75], [0.59, 0.75]])
+
+
+class CropMaker:
+    """Makes the crops of labelled photographs; may be sent to other processes.
+
+    Args:
+        size: Side of the crops.
+        alignment: `ffhq` cuts out as FFHQ does, by the label's landmarks; `detector` does so by a
+            detector's; `none` takes square pictures as they are.
+    """
+
+    def __init__(self, size: int, alignment: Cut) -> None:
+        self.size = size
+        self.alignment = alignment
+        self._detector: Detector | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the detector: each process makes its own."""
+        return {**vars(self), "_detector": None}
+
+    @property
+    def detector(self) -> Detector:
+        """The best detector on this machine, made when first needed."""
+        if self._detector is None:
+            self._detector = default_detector()
+        return self._detector
+
+    @property
+    def recipe(self) -> str:
+        """What decides how crops look, beside their size."""
+        return f"detector {self.detector.name}" if self.alignment == "detector" else self.alignment
+
+    def __call__(self, photo: LabelledPhoto) -> np.ndarray:
+        """The crop, `(size, size, 3)` uint8 RGB.
+
+        Raises:
+            UnusablePhotoError: The picture cannot be read, does not fit its label, or shows no face.
+        """
+        pixels = pixels_of(photo.file)
+        if self.alignment == "none":
+            return self._whole(pixels)
+        return align(pixels, self._detection(photo, pixels).landmarks, self.size)[0]
+
+    def measured(self, photo: LabelledPhoto) -> tuple[np.ndarray, Quality]:
+        """The crop, and the quality of the photograph; roll and yaw are NaN where no points are known.
+
+        Raises:
+            UnusablePhotoError: As for the crop alone.
+        """
+        pixels = pixels_of(photo.file)
+        if self.alignment == "none":
+            crop, side = self._whole(pixels), len(pixels)
+            aligned = Detection((0.0, 0.0, side, FACE_HEIGHT * side), ALIGNED * side - 0.5, 1.0)
+            return crop, dataclasses.replace(quality_of(pixels, aligned), roll=np.nan, yaw=np.nan)
+        detection = self._detection(photo, pixels)
+        crop, _ = align(pixels, detection.landmarks, self.size)
+        return crop, quality_of(pixels, detection)
+
+    def _whole(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = pixels.shape[:2]
+        if height != width:
+            raise UnusablePhotoError(
+                f"wrong size: {width} x {height} is no aligned crop, which is square; "
+                "alignment detector cuts the face out"
+            )
+        return resized(pixels, self.size)
+
+    def _detection(self, photo: LabelledPhoto, pixels: np.ndarray) -> Detection:
+        labelled = None if photo.landmarks is None else _labelled(photo, pixels.shape)
+        if self.alignment == "ffhq":
+            if labelled is None:
+                raise UnusablePhotoError("the label has no landmarks; alignment detector finds them")
+            return labelled
+        found, _ = find_faces(pixels, self.detector)
+        if not found:
+            raise UnusablePhotoError(f"no face was found ({self.detector.name})")
+        if labelled is None:
+            return found[0]
+        middle = labelled.landmarks.mean(axis=0)
+        return min(found, key=lambda face: float(np.hypot(*(face.landmarks.mean(axis=0) - middle))))
+
+
+def pixels_of(file: StoredFile) -> np.ndarray:
+    """Decode a picture, `(H, W, 3)` uint8 RGB, upright, from disk or from its zip.
+
+    Raises:
+        UnusablePhotoError: It cannot be read.
+    """
+    if file.member is None:
+        return read_photo(Path(file.path)).pixels
+    return decode_photo(io.BytesIO(file.read()))[0]
+
+
+def _labelled(photo: LabelledPhoto, shape: tuple[int, ...]) -> Detection:
+    """The label's face in pixels of the decoded picture, which may be larger or smaller than the labelled."""
+    height, width = shape[:2]
+    frame = photo.frame or (width, height)
+    scale = np.divide((width, height), frame)
+    if abs(scale[0] / scale[1] - 1) > SHAPE_TOLERANCE:
+        raise UnusablePhotoError(
+            f"wrong size: the label is of a picture of {frame[0]} x {frame[1]}, this is {width} x {height}"
+        )
+    landmarks = (np.array(photo.landmarks) + 0.5) * scale - 0.5
+    x, y = landmarks.mean(axis=0)
+    if not (0 <= x < width and 0 <= y < height):
+        raise UnusablePhotoError(f"the landmarks lie outside the picture of {width} x {height}")
+    if photo.box is not None:
+        box = tuple((np.reshape(photo.box, (2, 2)) * scale).ravel().tolist())
+    else:
+        alignment = alignment_of(landmarks)
+        side = FACE_HEIGHT * alignment.scale * alignment.size
+        box = (x - side / 2, y - side / 2, x + side / 2, y + side / 2)
+    return Detection(box, landmarks, 1.0)
+
+
+def one_thread(worker: int = 0) -> None:
+    """For processes of which there are many: OpenCV must not start threads of its own in each."""
+    cv2.setNumThreads(1)

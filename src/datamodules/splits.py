@@ -1,0 +1,186 @@
+"""Which photographs of a collection are used, for what, and how often: filters, splits by person, weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from faceforward.datamodules.sources import OLDEST
+from faceforward.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from faceforward.datamodules.sources import LabelledPhoto
+    from faceforward.records import Gender
+
+logger = logging.getLogger(__name__)
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+BIN = 5  # years: ages are balanced by bins of this width
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which photographs to keep. What is left out by a filter is not bad and is not listed as rejected.
+
+    Attributes:
+        min_age: Years.
+        max_age: Years.
+        genders: None keeps all, also those of unknown gender.
+        devices: How the photograph was taken (AI Hub: `digital`, `film` ...); None keeps all.
+        photos_per_person: Most photographs of one person; None keeps all.
+        seed: Decides which ones these are.
+    """
+
+    min_age: int = 0
+    max_age: int = OLDEST
+    genders: list[Gender] | None = None
+    devices: list[str] | None = None
+    photos_per_person: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.min_age > self.max_age:
+            raise ConfigurationError(f"filters: min_age {self.min_age} is above max_age {self.max_age}")
+        if self.photos_per_person is not None and self.photos_per_person < 1:
+            raise ConfigurationError(
+                f"filters: photos_per_person is {self.photos_per_person}; give 1 or more, or null for all"
+            )
+
+    def apply(self, photos: Sequence[LabelledPhoto]) -> list[LabelledPhoto]:
+        """The photographs that pass, in their order.
+
+        Raises:
+            ConfigurationError: None does.
+        """
+        devices = None if self.devices is None else {device.lower() for device in self.devices}
+        kept = [
+            photo
+            for photo in photos
+            if self.min_age <= photo.age <= self.max_age
+            and (self.genders is None or photo.gender in self.genders)
+            and (devices is None or photo.device in devices)
+        ]
+        if self.photos_per_person is not None:
+            kept = _few_of_each(kept, self.photos_per_person, self.seed)
+        if not kept:
+            known = sorted({str(photo.device) for photo in photos})
+            raise ConfigurationError(
+                f"none of the {len(photos)} photographs passes {self}; ages here are "
+                f"{min(p.age for p in photos)} to {max(p.age for p in photos)}, devices {', '.join(known)}"
+            )
+        if len(kept) < len(photos):
+            logger.info("%d of %d photographs pass %s", len(kept), len(photos), self)
+        return kept
+
+
+EVERYONE = Filters()
+
+
+def _few_of_each(photos: Sequence[LabelledPhoto], count: int, seed: int) -> list[LabelledPhoto]:
+    """`count` photographs of each person; which ones depends on nothing but their names and the seed."""
+    people: defaultdict[str, list[LabelledPhoto]] = defaultdict(list)
+    for photo in photos:
+        people[photo.identity].append(photo)
+    chosen = {
+        photo.name
+        for own in people.values()
+        for photo in sorted(own, key=lambda photo: _digest(f"{seed} {photo.name}"))[:count]
+    }
+    return [photo for photo in photos if photo.name in chosen]
+
+
+def _digest(text: str) -> int:
+    raw = text.encode(errors="surrogateescape")
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big")
+
+
+def place_of(identity: str) -> float:
+    """A person's fixed place in [0, 1): always the same, on every machine and whoever else is there."""
+    return _digest(f"split {identity}") / 2**64
+
+
+def split_by_identity(
+    photos: Iterable[LabelledPhoto], *, val_share: float = 0.05, test_share: float = 0.05
+) -> dict[Split, list[LabelledPhoto]]:
+    """Divide photographs so that every person is in one split only.
+
+    What the collection gives is respected: a `train` person is never held out. `held-out` people are divided
+    between val and test in the proportion of the shares, people without a split in proportion to all three.
+    Where the collection gives nothing but `train` (one half of it was downloaded) it is taken as giving
+    nothing. Of a person who is given several splits all photographs go to the last of train, val, test.
+
+    Args:
+        photos: In any order, which each split keeps.
+        val_share: Of the people.
+        test_share: Of the people.
+
+    Returns:
+        All three splits; one may be empty.
+
+    Raises:
+        ConfigurationError: The shares are no shares.
+    """
+    if min(val_share, test_share) < 0 or val_share + test_share >= 1:
+        raise ConfigurationError(
+            f"val_share {val_share} and test_share {test_share} must be 0 or more and less than 1 together"
+        )
+    photos = list(photos)
+    given: defaultdict[str, set[str]] = defaultdict(set)
+    for photo in photos:
+        if photo.given is not None:
+            given[photo.identity].add(photo.given)
+    if given and set().union(*given.values()) == {"train"}:
+        logger.info("the collection gives no split but train: its people are divided by their hash")
+        given.clear()
+    torn = [identity for identity, splits in given.items() if len(splits) > 1]
+    if torn:
+        logger.warning("%d people are in several splits, the first is %s: one is taken", len(torn), torn[0])
+    where = {
+        identity: _split_of(identity, splits, val_share, test_share) for identity, splits in given.items()
+    }
+    result: dict[Split, list[LabelledPhoto]] = {split: [] for split in SPLITS}
+    for photo in photos:
+        if photo.identity not in where:
+            where[photo.identity] = _split_of(photo.identity, set(), val_share, test_share)
+        result[where[photo.identity]].append(photo)
+    return result
+
+
+def _split_of(identity: str, given: set[str], val_share: float, test_share: float) -> Split:
+    for split in ("test", "val"):
+        if split in given:
+            return split  # type: ignore[return-value]
+    place, held_out = place_of(identity), val_share + test_share
+    if "held-out" in given:
+        return "test" if place * held_out < test_share else "val"
+    if given or place >= held_out:
+        return "train"
+    return "test" if place < test_share else "val"
+
+
+def balance_weights(ages: Sequence[int], balance: float) -> list[float] | None:
+    """Weights for drawing photographs so that rare ages come more often.
+
+    Args:
+        ages: Of the photographs, years.
+        balance: 0 draws photographs evenly, 1 draws ages evenly; between them a compromise (weights are the
+            count of the age's five-year bin to the power -balance).
+
+    Returns:
+        One weight for each photograph; None where all would be equal.
+
+    Raises:
+        ConfigurationError: `balance` is not in [0, 1].
+    """
+    if not 0 <= balance <= 1:
+        raise ConfigurationError(f"balance is {balance}; give a number from 0 to 1")
+    if not balance:
+        return None
+    counts = Counter(age // BIN for age in ages)
+    return [counts[age // BIN] ** -balance for age in ages]

@@ -1,0 +1,228 @@
+"""The data modules of labelled collections, alone and through the real command line."""
+
+import csv
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from aihub_corpus import write_bad, write_good
+from faceforward.cli import FaceforwardCLI
+from faceforward.datamodules.aged_faces import AgedFaces
+from faceforward.datamodules.aihub import AIHubAging
+from faceforward.datamodules.draws import Draw
+from faceforward.datamodules.filename_labels import FFHQAging, UTKFace
+from faceforward.datamodules.labelled_folder import LabelledFolder
+from faceforward.datamodules.splits import Filters
+from faceforward.errors import ConfigurationError
+from faceforward.train import main
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "data"
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*smaller than the logging interval:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*Checkpoint directory:UserWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def delivery(tmp_path_factory):
+    """Root of the corpus, its usable names, and a filled cache beside it."""
+    import skimage.data
+
+    root = tmp_path_factory.mktemp("aihub") / "delivery"
+    names = write_good(root, skimage.data.astronaut())
+    return root, names, *write_bad(root, skimage.data.astronaut())
+
+
+def make(delivery, tiny_vae, **changes):
+    root = delivery[0]
+    arguments = {"cache_dir": str(root.parent / "cache"), "batch_size": 4, "rejected": None, **changes}
+    return AIHubAging(str(root), str(tiny_vae), **arguments)
+
+
+def ready(data, stage="fit"):
+    data.prepare_data()
+    data.setup(stage)
+    return data
+
+
+def test_batches(delivery, tiny_vae):
+    data = ready(make(delivery, tiny_vae, balance=1.0, seed=3))
+    batch = next(iter(data.train_dataloader()))
+    assert batch["moments"].shape == (4, 8, 8, 8)
+    assert batch["moments"].dtype == torch.float32
+    assert batch["age"].dtype == batch["seed"].dtype == torch.int64
+    assert batch["gender"] == ["female"] * 4
+    again = next(iter(ready(make(delivery, tiny_vae, balance=1.0, seed=3)).train_dataloader()))
+    assert torch.equal(batch["seed"], again["seed"])
+    assert torch.equal(batch["moments"], again["moments"])
+    validation = list(data.val_dataloader())
+    assert sum(len(batch["age"]) for batch in validation) == len(data.datasets["val"])
+
+
+def test_only_training_is_mirrored(delivery, tiny_vae):
+    data = ready(make(delivery, tiny_vae))
+    for split, kinds in (("train", 2), ("val", 1)):
+        served = torch.stack([data.datasets[split][Draw(0, seed)]["moments"] for seed in range(6)])
+        assert len(served.unique(dim=0)) == kinds
+
+
+def test_every_fault_is_in_rejected_csv_and_counted(delivery, tiny_vae, tmp_path, caplog):
+    _, names, by_label, by_picture = delivery
+    path = tmp_path / "bad" / "rejected.csv"
+    with caplog.at_level(logging.INFO):
+        data = ready(make(delivery, tiny_vae, rejected=str(path)))
+    with path.open(newline="", encoding="utf-8") as stream:
+        reasons = {row["file"]: row["reason"] for row in csv.DictReader(stream)}
+    for end, reason in (by_label | by_picture).items():
+        assert any(file.endswith(end) and reason in said for file, said in reasons.items()), end
+    assert len(reasons) == len(by_label) + len(by_picture)
+    assert f"{len(reasons)} files are not (see {path})" in caplog.text
+    used = {label.name for dataset in data.datasets.values() for label in dataset.labels}
+    assert used < set(names)  # the rest is test
+
+
+def test_splits_are_by_person_and_each_stage_reads_its_own(delivery, tiny_vae):
+    data = ready(make(delivery, tiny_vae))
+    assert data.datasets.keys() == {"train", "val"}
+    ready(data, "test")
+    people = [{label.identity for label in dataset.labels} for dataset in data.datasets.values()]
+    assert len(set.union(*people)) == sum(map(len, people)) == 7
+    assert sum(len(batch["age"]) for batch in data.test_dataloader()) == len(data.datasets["test"])
+
+
+def test_the_autoencoder_runs_once(delivery, tiny_vae, caplog):
+    ready(make(delivery, tiny_vae))
+    shards = {p: p.stat().st_mtime_ns for p in (delivery[0].parent / "cache").rglob("*.safetensors")}
+    with caplog.at_level(logging.INFO):
+        ready(make(delivery, tiny_vae, filters=Filters(min_age=10), seed=5))
+    assert "4 photographs are encoded" not in caplog.text
+    assert shards == {p: p.stat().st_mtime_ns for p in (delivery[0].parent / "cache").rglob("*.safetensors")}
+
+
+def test_one_age_only_is_refused(delivery, tiny_vae):
+    data = make(delivery, tiny_vae, filters=Filters(min_age=18, max_age=18))
+    with pytest.raises(ConfigurationError, match=r"all 3 training photographs .* are 18 years old"):
+        data.prepare_data()
+
+
+def test_empty_splits_are_refused(delivery, tiny_vae):
+    data = make(delivery, tiny_vae, val_share=0.0, test_share=0.5)
+    with pytest.raises(ConfigurationError, match=r"no photograph left for the split 'val'.*val_share"):
+        data.prepare_data()
+    data = make(delivery, tiny_vae, val_share=0.5, test_share=0.0)
+    data.prepare_data()
+    with pytest.raises(ConfigurationError, match=r"no photograph left for the split 'test'.*test_share"):
+        data.setup("test")
+
+
+def test_latents_that_are_not_there_are_named(delivery, tiny_vae, tmp_path):
+    data = make(delivery, tiny_vae, cache_dir=str(tmp_path))
+    with pytest.raises(
+        ConfigurationError, match=r"no latent of the split 'train' .* data\.init_args\.cache_per_node"
+    ):
+        data.setup("fit")
+    assert not data.prepare_data_per_node
+    assert make(delivery, tiny_vae, cache_per_node=True).prepare_data_per_node
+
+
+def test_landmarks_are_needed_for_ffhqs_crop(delivery, tiny_vae, tmp_path, astronaut):
+    from aihub_corpus import picture
+
+    (tmp_path / "a.png").write_bytes(picture(astronaut, 0, side=32))
+    (tmp_path / "labels.csv").write_text("file,age\na.png,3\n")
+    data = LabelledFolder(str(tmp_path), str(tiny_vae), alignment="ffhq", cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(ConfigurationError, match=r"gives no landmarks: set data\.init_args\.alignment"):
+        data.prepare_data()
+
+
+def test_wrong_arguments_are_refused(delivery, tiny_vae, tmp_path):
+    with pytest.raises(ConfigurationError, match="balance is 2"):
+        make(delivery, tiny_vae, balance=2.0)
+    with pytest.raises(ConfigurationError, match="is no AutoencoderKL folder"):
+        AIHubAging(str(delivery[0]), str(tmp_path))
+
+
+def test_base_reads_nothing(tiny_vae):
+    with pytest.raises(NotImplementedError):
+        AgedFaces("x", str(tiny_vae)).read()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "alignment"),
+    [
+        ("aihub", AIHubAging, "ffhq"),
+        ("labelled_folder", LabelledFolder, "none"),
+        ("utkface", UTKFace, "detector"),
+        ("ffhq_aging", FFHQAging, "none"),
+    ],
+)
+def test_shipped_yaml_makes_its_module(name, kind, alignment, tiny_vae, tiny_sd, tmp_path):
+    cli = FaceforwardCLI(
+        args=[
+            "--model=faceforward.modules.specialization.Specialization",
+            f"--model.init_args.init_from={tiny_sd}",
+            f"--data={CONFIGS / name}.yaml",
+            f"--data.init_args.vae={tiny_vae}",
+            f"--data.init_args.root={tmp_path}",
+            "--data.init_args.filters.max_age=80",
+            f"--trainer.default_root_dir={tmp_path}",
+            "--seed_everything=1",
+        ],
+        run=False,
+    )
+    assert type(cli.datamodule) is kind
+    assert cli.datamodule.cache.crops.alignment == alignment
+    assert cli.datamodule.filters == Filters(max_age=80)
+    with pytest.raises(ConfigurationError, match=r"no (label|labels|picture|ffhq_aging_labels)"):
+        cli.datamodule.prepare_data()
+
+
+def fit(tmp_path, tiny_sd, delivery, *extra):
+    return main(
+        [
+            "fit",
+            "--model=faceforward.modules.specialization.Specialization",
+            f"--model.init_args.init_from={tiny_sd}",
+            f"--data={CONFIGS / 'aihub.yaml'}",
+            f"--data.init_args.root={delivery[0]}",
+            f"--data.init_args.vae={tiny_sd}",
+            f"--data.init_args.cache_dir={delivery[0].parent / 'cache'}",
+            "--data.init_args.batch_size=4",
+            f"--trainer.default_root_dir={tmp_path}",
+            "--seed_everything=1",
+            "--trainer.max_steps=2",
+            "--trainer.accelerator=cpu",
+            "--trainer.logger=false",
+            "--trainer.enable_progress_bar=false",
+            "--trainer.enable_model_summary=false",
+            *extra,
+        ]
+    )
+
+
+def test_fit_through_the_command_line(delivery, tiny_sd, tmp_path):
+    assert fit(tmp_path, tiny_sd, delivery) == 0
+    assert (tmp_path / "rejected.csv").is_file()  # in the run's folder
+    assert list((tmp_path / "checkpoints").glob("*.ckpt"))
+
+
+def test_faults_are_told_by_the_command_line(delivery, tiny_sd, tmp_path, capsys):
+    assert fit(tmp_path, tiny_sd, delivery, "--data.init_args.root=/nowhere") == 2
+    assert "the AI Hub folder /nowhere does not exist" in capsys.readouterr().err
+    share = "--data.init_args.val_share=0"
+    assert fit(tmp_path, tiny_sd, delivery, share, "--trainer.limit_val_batches=0") == 0
+    shutil.rmtree(tmp_path / "checkpoints")
+
+
+def test_reading_in_worker_processes(delivery, tiny_vae):
+    data = ready(make(delivery, tiny_vae))
+    expected = [batch["seed"].tolist() for batch in data.val_dataloader()]
+    data.num_workers = 1
+    batches = list(data.val_dataloader())
+    assert [batch["seed"].tolist() for batch in batches] == expected
+    assert all(batch["moments"].isfinite().all() for batch in batches)

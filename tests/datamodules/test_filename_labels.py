@@ -1,0 +1,101 @@
+"""UTKFace's file names and FFHQ-Aging's label file."""
+
+import pytest
+
+from aihub_corpus import picture, write_zip
+from faceforward.datamodules.filename_labels import FFHQAgingSource, UTKFaceSource
+from faceforward.datamodules.sources import collect
+from faceforward.errors import ConfigurationError
+
+HEADER = (
+    "image_number,age_group,age_group_confidence,gender,gender_confidence,head_pitch,head_roll,head_yaw,"
+    "left_eye_occluded,right_eye_occluded,glasses\n"
+)
+
+
+def read(source):
+    return collect(source.read(), str(source.root))
+
+
+def test_utkface_names(astronaut, tmp_path):
+    data = picture(astronaut, 0, side=32, format="JPEG")
+    names = [
+        "26_1_2_20170116184024662.jpg.chip.jpg",
+        "1_0_4_20161219140642920.jpg",
+        "116_0_0_20170120134744096.JPG",
+        "61_1_20170109142408075.jpg.chip.jpg",
+        "130_0_0_20170120134744097.jpg",
+        "26_2_2_20170116184024662.jpg",
+    ]
+    (tmp_path / "part1").mkdir()
+    for name in names[:3]:
+        (tmp_path / "part1" / name).write_bytes(data)
+    write_zip(tmp_path / "part2.zip", dict.fromkeys(names[3:], data))
+    photos, rejected = read(UTKFaceSource(tmp_path))
+    assert [(photo.name, photo.age, photo.gender) for photo in photos] == [
+        ("116_0_0_20170120134744096", 116, "male"),
+        ("1_0_4_20161219140642920", 1, "male"),
+        ("26_1_2_20170116184024662", 26, "female"),
+    ]
+    reasons = {item.file: item.reason for item in rejected}
+    assert "is not [age]_[gender]_[race]" in reasons[f"part2.zip/{names[3]}"]
+    assert "impossible age 130" in reasons[f"part2.zip/{names[4]}"]
+    assert "is not [age]_[gender]_[race]" in reasons[f"part2.zip/{names[5]}"]
+
+
+def ffhq(tmp_path, astronaut, lines, numbers):
+    folder = tmp_path / "ffhq_aging128x128" / "00000"
+    (folder / "parsings").mkdir(parents=True)
+    data = picture(astronaut, 0, side=32)
+    for number in numbers:
+        (folder / f"{number:05d}.png").write_bytes(data)
+        (folder / "parsings" / f"{number:05d}.png").write_bytes(b"a map")
+    (tmp_path / "ffhq_aging_labels.csv").write_text(HEADER + "".join(f"{line}\n" for line in lines))
+    return tmp_path
+
+
+def test_ffhq_aging_groups_and_splits(astronaut, tmp_path):
+    lines = [
+        "0,0-2,0.99,male,0.9,1,1,1,0,0,None",
+        "1,30-39,0.50,female,0.9,1,1,1,0,0,None",
+        "68500,70-120,0.9,female,0.9,1,1,1,0,0,Normal",
+        "69000,50-69,0.9,female,0.9,1,1,1,0,0,Normal",
+        "4,15-19,0.9,female,0.9,1,1,1,0,0,Normal",
+        "five,15-19,0.9,female",
+    ]
+    root = ffhq(tmp_path, astronaut, lines, (0, 1, 68500, 69000))
+    photos, rejected = read(FFHQAgingSource(root))
+    assert [(p.name, p.age, p.gender, p.given) for p in photos] == [
+        ("00000", 1, "male", "train"),
+        ("00001", 35, "female", "train"),
+        ("68500", 75, "female", "val"),
+        ("69000", 60, "female", "test"),
+    ]
+    assert all("parsings" not in photo.file.shown for photo in photos)
+    assert [item.file for item in rejected] == ["4", "five"]
+    sure = read(FFHQAgingSource(root, min_confidence=0.6)).photos
+    assert [photo.name for photo in sure] == ["00000", "68500", "69000"]
+
+
+def test_group_ages_are_those_of_the_docstring():
+    groups = {"0-2": 1, "3-6": 5, "7-9": 8, "10-14": 12, "15-19": 17, "20-29": 25, "30-39": 35}
+    groups |= {"40-49": 45, "50-69": 60}
+    for group, age in groups.items():
+        low, high = map(int, group.split("-"))
+        assert (low + high + 1) // 2 == age
+        assert f"{group} as {age}" in " ".join(FFHQAgingSource.__doc__.split()) or group == "30-39"
+
+
+@pytest.mark.parametrize("source", [UTKFaceSource, FFHQAgingSource])
+def test_wrong_roots_are_named(source, tmp_path):
+    with pytest.raises(ConfigurationError, match="nowhere does not exist"):
+        read(source(tmp_path / "nowhere"))
+    with pytest.raises(ConfigurationError, match=r"there is no (picture|ffhq_aging_labels\.csv) under"):
+        read(source(tmp_path))
+
+
+@pytest.mark.parametrize(("text", "message"), [("a,b\n1,2\n", "lacks one of"), ("\xff", "cannot be read")])
+def test_other_label_files_are_refused(tmp_path, text, message):
+    (tmp_path / "ffhq_aging_labels.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=message):
+        read(FFHQAgingSource(tmp_path))

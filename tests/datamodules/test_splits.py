@@ -1,0 +1,119 @@
+"""Filters, splits by person, weights."""
+
+import collections
+import logging
+
+import pytest
+
+from faceforward.datamodules.splits import Filters, balance_weights, place_of, split_by_identity
+from faceforward.errors import ConfigurationError
+from labelled_photos import photo
+
+
+def crowd(people=400, each=3, **changes):
+    return [
+        photo(f"{person:04d}_{index}", identity=f"{person:04d}", age=10 * index, **changes)
+        for person in range(people)
+        for index in range(each)
+    ]
+
+
+def people(photos):
+    return {item.identity for item in photos}
+
+
+def test_splits_are_disjoint_complete_and_of_their_shares():
+    photos = crowd()
+    splits = split_by_identity(photos, val_share=0.1, test_share=0.2)
+    groups = {split: people(own) for split, own in splits.items()}
+    assert sum(map(len, splits.values())) == len(photos)
+    assert len(set.union(*groups.values())) == sum(map(len, groups.values())) == 400
+    assert len(groups["val"]) == pytest.approx(40, abs=15)
+    assert len(groups["test"]) == pytest.approx(80, abs=20)
+
+
+def test_a_person_stays_where_it_is_when_others_come_and_go():
+    whole = split_by_identity(crowd())
+    for part in (crowd()[::2], crowd()[::-1], crowd(people=100)):
+        for split, own in split_by_identity(part).items():
+            assert people(own) <= people(whole[split])
+    assert place_of("0895") == pytest.approx(0.0, abs=1)
+    assert place_of("0895") == place_of("0895") != place_of("0896")
+
+
+def test_what_the_collection_gives_is_respected():
+    photos = crowd(people=50, given="train") + [
+        photo(f"v{person}", identity=f"v{person}", given="held-out") for person in range(100)
+    ]
+    photos += [photo("t", identity="t", given="test"), photo("w", identity="w", given="val")]
+    splits = split_by_identity(photos, val_share=0.05, test_share=0.15)
+    assert people(splits["train"]) == {f"{person:04d}" for person in range(50)}
+    assert len(splits["test"]) == pytest.approx(75, abs=15)
+    assert {"t", "w"} & people(splits["test"]) == {"t"}
+    without_test = split_by_identity(photos[:-2], val_share=0.05, test_share=0)
+    assert not without_test["test"]
+
+
+def test_a_half_that_gives_train_only_is_divided(caplog):
+    with caplog.at_level(logging.INFO):
+        splits = split_by_identity(crowd(given="train"), val_share=0.1, test_share=0.1)
+    assert "no split but train" in caplog.text
+    assert all(splits.values())
+
+
+def test_person_in_two_splits_is_held_out(caplog):
+    photos = [photo("a", identity="1", given="train"), photo("b", identity="1", given="test")]
+    photos.append(photo("c", identity="2", given="train"))
+    splits = split_by_identity(photos)
+    assert [item.name for item in splits["test"]] == ["a", "b"]
+    assert "1 people are in several splits" in caplog.text
+
+
+@pytest.mark.parametrize(("val", "test"), [(-0.1, 0.1), (0.6, 0.4)])
+def test_shares_that_are_none_are_refused(val, test):
+    with pytest.raises(ConfigurationError, match="less than 1 together"):
+        split_by_identity(crowd(2), val_share=val, test_share=test)
+
+
+def test_filters():
+    photos = [
+        photo("a", age=5, gender="male", device="film"),
+        photo("b", age=30, gender="female", device="digital"),
+        photo("c", age=60, device="digital"),
+    ]
+
+    def kept(**filters):
+        return [item.name for item in Filters(**filters).apply(photos)]
+
+    assert kept() == ["a", "b", "c"]
+    assert kept(min_age=5, max_age=30) == ["a", "b"]
+    assert kept(genders=["female"]) == ["b"]
+    assert kept(devices=["Digital"]) == ["b", "c"]
+
+
+def test_few_photographs_of_each_person_are_always_the_same():
+    photos = crowd(people=20, each=6)
+    some = Filters(photos_per_person=2).apply(photos)
+    assert set(collections.Counter(item.identity for item in some).values()) == {2}
+    assert Filters(photos_per_person=2).apply(photos[::-1]) == some[::-1]
+    assert Filters(photos_per_person=2, seed=1).apply(photos) != some
+    assert Filters(photos_per_person=9).apply(photos) == photos
+
+
+def test_filters_that_cannot_work_are_refused():
+    with pytest.raises(ConfigurationError, match="min_age 50 is above max_age 20"):
+        Filters(min_age=50, max_age=20)
+    with pytest.raises(ConfigurationError, match="photos_per_person is 0"):
+        Filters(photos_per_person=0)
+    with pytest.raises(ConfigurationError, match=r"none of the 1 photographs passes .* ages here are 3 to 3"):
+        Filters(min_age=50).apply([photo("a")])
+
+
+def test_weights_draw_each_bin_of_ages_as_often():
+    ages = [1, 2, 3, 4, 30, 31, 70]
+    weights = balance_weights(ages, 1.0)
+    assert sum(weights[:4]) == pytest.approx(sum(weights[4:6])) == pytest.approx(weights[6])
+    assert balance_weights(ages, 0.0) is None
+    assert balance_weights(ages, 0.5)[0] == pytest.approx(0.5)
+    with pytest.raises(ConfigurationError, match="balance is -1"):
+        balance_weights(ages, -1)

@@ -1,0 +1,239 @@
+"""`faceforward prepare`: everything that it writes, resuming, and what it refuses."""
+
+import csv
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aihub_corpus import LANDMARKS, SIDE, write_bad, write_good
+from faceforward.commands import prepare
+from faceforward.datamodules.crop_writer import CropWriter
+from faceforward.datamodules.index import COLUMNS, read_index
+from faceforward.datamodules.labelled_folder import FolderSource
+from faceforward.datamodules.sources import collect
+from faceforward.datamodules.splits import split_by_identity
+from faceforward.faces.align import align
+
+
+@pytest.fixture(scope="module")
+def delivery(tmp_path_factory):
+    import skimage.data
+
+    root = tmp_path_factory.mktemp("aihub") / "delivery"
+    names = write_good(root, skimage.data.astronaut())
+    return root, names, *write_bad(root, skimage.data.astronaut())
+
+
+@pytest.fixture(scope="module")
+def prepared(delivery, tmp_path_factory):
+    """One run over the whole corpus, in two processes."""
+    output = tmp_path_factory.mktemp("prepared") / "out"
+    assert run(delivery[0], output, "--processes=2") == 1  # some are rejected
+    return output
+
+
+def run(root, output, *extra, collection="aihub"):
+    return prepare.main([collection, f"--root={root}", f"--output={output}", "--size=64", *extra])
+
+
+def snapshot(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_the_four_results(delivery, prepared):
+    _, names, by_label, by_picture = delivery
+    images = prepared / "training_images"
+    assert sorted(path.stem for path in images.iterdir()) == names
+    ages = np.load(prepared / "training_ages.npy", allow_pickle=False)
+    assert ages.dtype == np.dtype("<U27")  # 0895_1980_04_00000000_D.jpg, not FADING's <U21
+    assert {path.name for path in images.iterdir()} == set(ages[:, 0])
+    assert dict(ages)["0002_1980_18_00000001_F.jpg"] == "18"
+    with (prepared / "rejected.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == len(by_label) + len(by_picture)
+    for end, reason in (by_label | by_picture).items():
+        assert any(row["file"].endswith(end) and reason in row["reason"] for row in rows), end
+    index = read_index(prepared / "index.parquet", list(COLUMNS))
+    assert [row["name"] for row in index] == sorted(ages[:, 0])
+    row = index[names.index("0003_1980_18_00000001_F")]
+    assert (row["age"], row["gender"], row["identity"], row["source"]) == (18, "female", "0003", "aihub")
+    assert (row["split"], row["device"]) == ("train", "film")
+    assert row["original"].endswith("TS_0003.zip/0003_1980_18_00000001_F.png")
+    assert row["face_height"] == pytest.approx(112 * SIDE / 512, rel=0.01)
+    assert row["sharpness"] > 0
+    assert abs(row["yaw"]) < 10
+
+
+def test_crops_are_wide_and_nothing_is_written_elsewhere(delivery, prepared, astronaut):
+    crop = np.asarray(Image.open(prepared / "training_images" / "0895_1980_18_00000001_F.jpg"))
+    expected, _ = align(astronaut, LANDMARKS, 64)
+    assert np.abs(crop.astype(int) - expected).mean() < 20  # brighter, smaller, JPEG
+    written = {path.name for path in prepared.rglob("*") if path.parent == prepared}
+    assert written == {
+        "training_images",
+        "training_ages.npy",
+        "index.parquet",
+        "rejected.csv",
+        ".prepare.jsonl",
+    }
+    assert [path for path in prepared.parent.rglob("*evil*")] == []
+    assert [path for path in delivery[0].parent.rglob("*evil*")] == []
+
+
+def test_result_is_read_back_with_its_people_and_splits(delivery, prepared):
+    photos, rejected = collect(FolderSource(prepared).read(), "prepared")
+    assert rejected == []
+    assert [photo.name for photo in photos] == delivery[1]
+    splits = split_by_identity(photos)
+    index = {row["name"]: row["split"] for row in read_index(prepared / "index.parquet", ["name", "split"])}
+    for split, own in splits.items():
+        assert {index[f"{photo.name}.jpg"] for photo in own} == {split}
+
+
+def test_another_run_makes_nothing_again(delivery, prepared, tmp_path):
+    output = tmp_path / "out"
+    shutil.copytree(prepared, output)  # with their times
+    before = snapshot(output / "training_images")
+    assert run(delivery[0], output, "--processes=1") == 1
+    assert snapshot(output / "training_images") == before
+    (output / "training_images" / next(iter(before))).unlink()
+    (output / "training_images" / ".x.jpg.tmp").write_bytes(b"half")
+    assert run(delivery[0], output, "--processes=1") == 1
+    after = snapshot(output / "training_images")
+    assert after.keys() == before.keys()
+    assert sum(after[name] != before[name] for name in before) == 1
+
+
+def test_an_interrupted_run_goes_on(delivery, tmp_path, monkeypatch, capsys):
+    made = []
+
+    def write(self, photo, original=CropWriter.write):
+        if len(made) == 5:
+            raise KeyboardInterrupt
+        made.append(photo.name)
+        return original(self, photo)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CropWriter, "write", write)
+        assert run(delivery[0], tmp_path / "out", "--processes=1") == 1
+    assert "the same command goes on" in capsys.readouterr().err
+    before = snapshot(tmp_path / "out" / "training_images")
+    assert len(before) == 5
+    assert not (tmp_path / "out" / "index.parquet").exists()
+    assert run(delivery[0], tmp_path / "out", "--processes=1") == 1
+    assert before.items() <= snapshot(tmp_path / "out" / "training_images").items()
+    assert len(np.load(tmp_path / "out" / "training_ages.npy")) == len(delivery[1])
+
+
+def test_filters_splits_and_format(delivery, prepared, tmp_path, caplog):
+    output = tmp_path / "out"
+    shutil.copytree(prepared, output)
+    (output / "training_images" / "mine.txt").touch()
+    extra = (
+        "--splits",
+        "train",
+        "--min-age=10",
+        "--devices",
+        "film",
+        "--photos-per-person=1",
+        "--format=png",
+    )
+    assert run(delivery[0], output, *extra, "--processes=1") == 1
+    assert {row["split"] for row in read_index(output / "index.parquet", ["split"])} == {"train"}
+    names = {path.name for path in (output / "training_images").iterdir()}
+    assert "mine.txt" in names  # never ours to remove
+    assert len(names) == 4
+    assert names - {"mine.txt"} == set(np.load(output / "training_ages.npy")[:, 0])
+    assert all(name.startswith("000") for name in names - {"mine.txt"})
+    assert "holds 1 files that this command did not make" in caplog.text
+
+
+def test_all_good_is_exit_0_and_a_prepared_folder_can_be_prepared(delivery, prepared, tmp_path, capsys):
+    assert run(prepared, tmp_path / "small", "--size=32", "--processes=1", collection="folder") == 0
+    assert f"{len(delivery[1])} crops are in" in capsys.readouterr().out
+    picture = np.asarray(Image.open(tmp_path / "small" / "training_images" / f"{delivery[1][0]}.jpg"))
+    assert picture.shape == (32, 32, 3)
+    assert read_index(tmp_path / "small" / "index.parquet", ["yaw"])[0] == {"yaw": None}
+
+
+def test_detector_instead_of_labels(delivery, tmp_path, astronaut):
+    root = tmp_path / "root"
+    shutil.copytree(delivery[0] / "Validation" / "01.source" / "VS_0897", root)
+    shutil.copytree(delivery[0] / "Validation" / "02.labels" / "VL_0897", root, dirs_exist_ok=True)
+    assert run(root, tmp_path / "out", "--detector", "--processes=1") == 0
+    crop = np.asarray(Image.open(tmp_path / "out" / "training_images" / "0897_1980_18_00000001_F.jpg"))
+    assert np.abs(crop.astype(int) - align(astronaut, LANDMARKS, 64)[0]).mean() < 25
+
+
+def test_utkface(delivery, tmp_path):
+    root = tmp_path / "utk"
+    root.mkdir()
+    source = next((delivery[0] / "Validation" / "01.source" / "VS_0897").iterdir())
+    shutil.copy(source, root / "52_1_2_20170116184024662.png")
+    extra = ("--alignment=none", "--processes=1")
+    assert run(root, tmp_path / "out", *extra, collection="utkface") == 0
+    (row,) = read_index(tmp_path / "out" / "index.parquet", ["age", "source"])
+    assert row == {"age": 52, "source": "utkface"}
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (("--processes=0",), "--processes 1 or more"),
+        (("--size=8",), "--size must be 16 or more"),
+        (("--min-age=90", "--max-age=3"), "min_age 90 is above max_age 3"),
+        (("--min-age=99",), "none of the"),
+        (("--splits", "test", "--test-share=0"), "no photograph of"),
+        (("--format=gif",), "invalid choice"),
+    ],
+)
+def test_wrong_usage_is_exit_2(delivery, tmp_path, capsys, extra, message):
+    assert run(delivery[0], tmp_path / "out", *extra) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_folders_are_exit_2(delivery, tmp_path, capsys):
+    assert run("/nowhere", tmp_path / "out") == 2
+    assert run(delivery[0], delivery[0] / "out") == 2
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "training_ages.npy").touch()
+    assert run(delivery[0], tmp_path / "mine") == 2
+    error = capsys.readouterr().err
+    assert "/nowhere does not exist" in error
+    assert "lies in --root" in error
+    assert "was not made by faceforward prepare" in error
+
+
+def test_missing_pyarrow_is_told_before_the_work(delivery, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert run(delivery[0], tmp_path / "out") == 2
+    assert "pip install 'faceforward[data]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_full_disk_is_exit_1(delivery, tmp_path, capsys, monkeypatch):
+    def fail(self, photo):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(CropWriter, "write", fail)
+    assert run(delivery[0], tmp_path / "out", "--processes=1") == 1
+    assert "No space left on device. Make room" in capsys.readouterr().err
+
+
+def test_killed_process_is_exit_1(delivery, tmp_path, capsys, monkeypatch):
+    def fail(self, photos, processes):
+        raise prepare.BrokenProcessPool
+        yield
+
+    monkeypatch.setattr(CropWriter, "write_all", fail)
+    assert run(delivery[0], tmp_path / "out", "--processes=2") == 1
+    assert "fewer --processes" in capsys.readouterr().err
+
+
+def test_help_is_exit_0(capsys):
+    assert prepare.main(["--help"]) == 0
+    assert "training_ages.npy" in capsys.readouterr().out

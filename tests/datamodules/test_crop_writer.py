@@ -1,0 +1,91 @@
+"""Crops on disk, their journal, and several processes."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aihub_corpus import picture
+from faceforward.datamodules.crop_writer import CropWriter, Journal
+from faceforward.datamodules.face_crops import CropMaker
+from faceforward.datamodules.stored_files import Rejection, stored
+from labelled_photos import photo
+
+
+@pytest.fixture
+def photos(astronaut, tmp_path):
+    for index in range(6):
+        (tmp_path / f"{index}.png").write_bytes(picture(astronaut, index, side=48))
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    return [photo(str(i), file=stored(tmp_path / f"{i}.png", f"{i}.png")) for i in range(6)]
+
+
+@pytest.fixture
+def writer(tmp_path):
+    (tmp_path / "out").mkdir()
+    return CropWriter(tmp_path / "out", CropMaker(32, "none"))
+
+
+@pytest.mark.parametrize(("suffix", "off"), [(".jpg", 6), (".png", 0)])
+def test_crop_is_written_with_its_figures(writer, photos, suffix, off):
+    writer = CropWriter(writer.folder, writer.crops, suffix)
+    made = writer.write(photos[0])
+    path = writer.folder / f"0{suffix}"
+    assert made["bytes"] == path.stat().st_size
+    assert made["face_height"] == pytest.approx(27)
+    assert "blurred" in made["warnings"] or made["sharpness"] > 8
+    difference = np.asarray(Image.open(path)).astype(int) - writer.crops(photos[0])
+    assert np.abs(difference).mean() <= off
+    assert [file.name for file in writer.folder.iterdir()] == [path.name]
+
+
+def test_processes_do_the_same_as_one(writer, photos, tmp_path):
+    alone = list(writer.write_all(photos, 1))
+    contents = {path.name: path.read_bytes() for path in writer.folder.iterdir()}
+    (tmp_path / "second").mkdir()
+    other = CropWriter(tmp_path / "second", writer.crops)
+    together = list(other.write_all(photos, 2))
+    assert json.dumps(together) == json.dumps(alone)  # NaN is not equal to itself
+    assert contents == {path.name: path.read_bytes() for path in other.folder.iterdir()}
+    assert isinstance(alone[3], Rejection)
+    assert alone[3].file == "3.png"
+    assert len(contents) == 5
+
+
+def test_a_decoder_that_fails_otherwise_is_no_crash(writer, photos, monkeypatch):
+    monkeypatch.setattr(CropMaker, "measured", lambda self, photo: 1 / 0)
+    assert "making the crop failed: ZeroDivisionError" in writer.write(photos[0]).reason
+
+
+def test_disk_that_is_full_leaves_no_half_file(writer, photos, monkeypatch):
+    def fail(image, path, *args, **kwargs):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        writer.write(photos[0])
+    assert list(writer.folder.iterdir()) == []
+
+
+def test_journal_knows_what_is_done(writer, photos, tmp_path, caplog):
+    path = tmp_path / "journal"
+    journal = Journal(path)
+    for item in photos[:2]:
+        assert not journal.done(writer, item)
+        journal.add(writer, item, writer.write(item))
+    with path.open("a") as stream:
+        stream.write('{"file": "2.jp')  # a kill
+    journal = Journal(path)
+    assert [journal.done(writer, item) for item in photos[:3]] == [True, True, False]
+    (writer.folder / "0.jpg").write_bytes(b"other")
+    assert not journal.done(writer, photos[0])
+    (writer.folder / "0.jpg").unlink()
+    assert not journal.done(writer, photos[0])
+    assert not journal.done(CropWriter(writer.folder, CropMaker(64, "none")), photos[1])
+    assert not journal.done(CropWriter(writer.folder, writer.crops, ".png"), photos[1])
+    (writer.folder / "foreign.jpg").touch()
+    journal.keep({"0.jpg"}, writer.folder)
+    assert [file.name for file in writer.folder.iterdir()] == ["foreign.jpg"]
+    assert list(Journal(path).lines) == ["0.jpg"]

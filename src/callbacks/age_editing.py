@@ -71,8 +71,11 @@ class AgeEditing(Callback):
         """
         self.edits = self.edits.shared(trainer, pl_module, self)
         self.edits.forget()
-        if not self.edits.available(trainer) and trainer.is_global_zero:
-            logger.warning("AgeEditing has no photographs: give edits.files, or let validation run")
+        timed = self.every_n_steps or self.every_n_epochs or trainer.limit_val_batches != 0  # type: ignore[attr-defined]
+        if not (timed and self.edits.available(trainer)) and trainer.is_global_zero:
+            logger.warning(
+                "AgeEditing has nothing to do: let validation run, or give edits.files and every_n_steps"
+            )
         if self.log_images and not any(
             isinstance(g, TensorBoardLogger | WandbLogger) for g in trainer.loggers
         ):

@@ -34,6 +34,7 @@ class RunLog(Callback):
         self.images = 0
         self._begun = 0.0
         self._paused = 0.0
+        self._step = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Tell the loggers the whole config, as `config.yaml` has it."""
@@ -45,6 +46,7 @@ class RunLog(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        self._step = trainer.global_step
         self._restart()
 
     def _restart(self) -> None:
@@ -68,8 +70,9 @@ class RunLog(Callback):
     ) -> None:
         """Count images; log speed and memory when it is time."""
         self.images += batch_size(batch)
-        accumulating = trainer.fit_loop._should_accumulate()
-        if accumulating or not self._due(trainer, trainer.global_step):
+        stepped = trainer.global_step > self._step
+        self._step = trainer.global_step
+        if not stepped or not self._due(trainer, trainer.global_step):
             return
         device = pl_module.device
         if device.type == "cuda":

@@ -172,12 +172,14 @@ def test_photographs_can_come_from_files(tmp_path, data, tiny_sd, astronaut, cap
     Image.fromarray(astronaut).save(tmp_path / "unknown.png")
     (tmp_path / "photos.csv").write_text("file,age,gender\neileen.png,37,female\nblack.png,20,\n")
     plan = EditPlan(target_ages=(20,), photos=9, steps=2, files=str(tmp_path))
-    callback = AgeEditing(plan, tile=32)
+    callback = AgeEditing(plan, tile=32, every_n_steps=1)
     with caplog.at_level(logging.WARNING):
         trainer = tiny_trainer(tmp_path / "run", [callback], limit_val_batches=0, steps=1)
         trainer.fit(specialization(tiny_sd), data)
         (photo,) = callback.edits.make(trainer, trainer.lightning_module)
     assert (photo.age, photo.source.shape, callback.edits.count) == (37, (32, 32, 3), 3)
+    assert grids(tmp_path / "run") == ["step-00000001.png"]
+    assert "nothing to do" not in caplog.text
     assert "black.png is not edited: No face" in caplog.text
     assert "unknown.png is not edited: The age in the photograph is not known" in caplog.text
 
@@ -240,7 +242,7 @@ def test_what_cannot_be_edited_is_refused(tmp_path, fitted, tiny_vae, caplog):
     blind = tiny_trainer(tmp_path, [], limit_val_batches=0)
     callback = AgeEditing(PLAN, every_n_steps=1)
     callback.setup(blind, module, "fit")
-    assert "AgeEditing has no photographs" in caplog.text
+    assert "AgeEditing has nothing to do" in caplog.text
     callback.on_train_batch_end(trainer=blind, pl_module=module, outputs=None, batch=None, batch_idx=0)
     assert not (tmp_path / "age_editing").exists()
 

@@ -1,6 +1,9 @@
 """Crops on disk, their journal, and several processes."""
 
 import json
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -51,6 +54,27 @@ def test_processes_do_the_same_as_one(writer, photos, tmp_path):
     assert isinstance(alone[3], Rejection)
     assert alone[3].file == "3.png"
     assert len(contents) == 5
+
+
+PROGRAM = """
+import pickle, sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    writer, photos = pickle.loads(Path(sys.argv[1]).read_bytes())
+    for made in writer.write_all(photos * 10_000, 2):
+        print("made", flush=True)
+"""
+
+
+def test_processes_end_with_a_killed_parent(writer, photos, tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "work").write_bytes(pickle.dumps((writer, photos[:2])))
+    command = [sys.executable, tmp_path / "program.py", tmp_path / "work"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as parent:
+        assert parent.stdout.readline() == b"made\n"
+        parent.kill()
+        parent.communicate(timeout=20)  # as long as a process lives it holds the pipes
 
 
 def test_a_decoder_that_fails_otherwise_is_no_crash(writer, photos, monkeypatch):

@@ -25,6 +25,7 @@ def test_every_yaml_is_covered():
     known = {*EXPERIMENTS, *(ROOT / "configs" / "infer").glob("*.yaml")}  # those by tests/test_infer.py
     known |= set((ROOT / "configs" / "data").glob("*.yaml"))  # by tests/datamodules/test_aged_faces.py
     known |= set((ROOT / "configs" / "logger").glob("*.yaml"))  # by tests/test_loggers.py
+    known |= set((ROOT / "configs" / "trainer").glob("*.yaml"))  # by tests/test_trainer_configs.py
     assert set((ROOT / "configs").rglob("*.yaml")) == known
 
 

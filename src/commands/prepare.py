@@ -197,6 +197,12 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _stopped(why: str) -> int:
+    text = "what is complete is kept, and the same command goes on from there"
+    sys.stderr.write(f"faceforward prepare: {why}; {text}\n")
+    return 1
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `faceforward prepare COLLECTION --root PATH --output DIR ...`.
 
@@ -211,14 +217,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.size < 16 or options.processes < 1:
             raise ConfigurationError("--size must be 16 or more, --processes 1 or more")
-        filters = Filters(
-            options.min_age,
-            options.max_age,
-            options.genders,
-            options.devices,
-            options.photos_per_person,
-            options.seed,
-        )
+        o = options
+        filters = Filters(o.min_age, o.max_age, o.genders, o.devices, o.photos_per_person, o.seed)
         with logging_redirect_tqdm():
             done, rejected = prepare(
                 source_of(options.collection, options.root),
@@ -237,20 +237,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"faceforward prepare: {error}\n")
         return 2
     except OSError as error:
-        sys.stderr.write(
-            f"faceforward prepare: {options.output} cannot be written: {error}. Make room; what is complete "
-            "is kept, and the same command goes on from there\n"
-        )
-        return 1
+        return _stopped(f"{options.output} cannot be written: {error}. Make room")
     except BrokenProcessPool:
-        sys.stderr.write(
-            "faceforward prepare: a process was killed, most likely for lack of memory: the same command "
-            "with fewer --processes goes on from there\n"
-        )
-        return 1
+        return _stopped("a process was killed, most likely for lack of memory: take fewer --processes")
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; what is complete is kept, and the same command goes on from there\n")
-        return 1
+        return _stopped("stopped")
     sys.stdout.write(f"{done} crops are in {options.output / IMAGES}, {rejected} files were rejected\n")
     return int(rejected > 0)
 

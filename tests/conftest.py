@@ -5,6 +5,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+os.environ.setdefault("GOMP_SPINCOUNT", "0")  # threads that spin for one another crawl on a busy machine
 
 import numpy as np
 import pytest

@@ -1,0 +1,60 @@
+"""Every experiment runs a step through the real CLI, on tiny models of the real classes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from aihub_corpus import write_good
+from faceforward.train import main
+from tiny_training import QUIET
+from training_data import write_archive
+
+ROOT = Path(__file__).parents[1]
+EXPERIMENTS = sorted((ROOT / "configs" / "experiment").glob("*.yaml"))
+pytestmark = [
+    *QUIET,
+    pytest.mark.filterwarnings(
+        "ignore:Precision bf16-mixed is not supported by the model summary:UserWarning"
+    ),
+    pytest.mark.filterwarnings("ignore:The '.*dataloader' does not have many workers:UserWarning"),
+    pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning"),
+]
+
+
+@pytest.fixture
+def sources(tmp_path, astronaut, tiny_vae, tiny_sd):
+    """What each experiment needs in place of its data and its model."""
+    write_good(tmp_path / "aihub", astronaut)
+    archive = write_archive(tmp_path / "faces.zip", astronaut)
+    cache = f"--data.init_args.cache_dir={tmp_path}/cache"
+    zipped = [f"--data.init_args.archive={archive}", "--data.init_args.exclude=null"]
+    latents = [*zipped, f"--data.init_args.vae={tiny_vae}", cache]
+    aihub = [
+        f"--data.init_args.root={tmp_path}/aihub", f"--data.init_args.vae={tiny_vae}", cache,
+        "--data.init_args.num_workers=0", f"--model.init_args.init_from={tiny_sd}",
+        "--data.init_args.val_share=0.5",
+    ]  # fmt: skip
+    return {
+        "autoencoder": [*zipped, "--data.init_args.size=32", f"--model.init_args.init_from={tiny_vae}"],
+        "base_diffusion": [
+            *latents, "--model.init_args.new_over=null", f"--model.init_args.init_from={tiny_sd}"
+        ],
+        "specialize_faces128": [*latents, f"--model.init_args.init_from={tiny_sd}"],
+        "specialize_aihub": aihub,
+        "specialize_aihub_sd15": aihub,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_one_step(path, sources, tmp_path):
+    status = main([
+        "fit", "-c", str(path), *sources[path.stem], "--data.init_args.batch_size=2",
+        f"--trainer.default_root_dir={tmp_path}/run", "--trainer.max_steps=1", "--trainer.accelerator=cpu",
+        "--trainer.val_check_interval=1", "--trainer.limit_val_batches=1",
+        "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
+    ])  # fmt: skip
+    assert status == 0
+    assert (tmp_path / "run" / ("vae" if path.stem == "autoencoder" else "pipeline")).is_dir()
+    state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 1

@@ -29,16 +29,23 @@ def shipped_config(name: str) -> Path | None:
     return candidate if candidate.is_file() else None
 
 
+TAKES_YAML = ("-c", "--config", "--data", "--model", "--trainer")
+
+
 def resolve_configs(arguments: list[str]) -> list[str]:
-    """Point `-c` and `--config` at shipped YAML files where the folder here has none of that name."""
+    """Point what takes a YAML file at a shipped one where the folder here has none of that name."""
+
+    def found(value: str) -> str:
+        shipped = shipped_config(value) if value.endswith(".yaml") and not Path(value).exists() else None
+        return str(shipped or value)
+
     resolved = list(arguments)
     for index, argument in enumerate(resolved):
         option, equals, value = argument.partition("=")
-        if option in ("-c", "--config") and equals:
-            shipped = None if Path(value).exists() else shipped_config(value)
-            resolved[index] = f"{option}={shipped}" if shipped else argument
-        elif index and resolved[index - 1] in ("-c", "--config") and not Path(argument).exists():
-            resolved[index] = str(shipped_config(argument) or argument)
+        if option in TAKES_YAML and equals:
+            resolved[index] = f"{option}={found(value)}"
+        elif index and resolved[index - 1] in TAKES_YAML:
+            resolved[index] = found(argument)
     return resolved
 
 

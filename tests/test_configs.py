@@ -34,6 +34,8 @@ def test_shipped_yaml_is_found_from_any_folder(tmp_path, monkeypatch):
     found = str(shipped_config("experiment/autoencoder.yaml"))
     assert resolve_configs(["fit", "-c", "configs/experiment/autoencoder.yaml"]) == ["fit", "-c", found]
     assert resolve_configs(["fit", "--config=experiment/autoencoder.yaml"]) == ["fit", f"--config={found}"]
+    data = str(shipped_config("data/aihub.yaml"))
+    assert resolve_configs(["fit", "--data", "configs/data/aihub.yaml"]) == ["fit", "--data", data]
     assert resolve_configs(["fit", "-c", "mine.yaml", "--x", "1"]) == ["fit", "-c", "mine.yaml", "--x", "1"]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from lightning import Trainer
 
 
-class Draw(NamedTuple):
+@dataclass(frozen=True)
+class Draw:
     """A sample and the seed of everything that is drawn for it: mirror, caption, timestep, noise.
 
     Attributes:
@@ -134,7 +136,7 @@ def training_sampler(
         weights=weights,
         replicas=trainer.world_size,
         rank=trainer.global_rank,
-        done=lambda: progress.total.processed,
+        done=lambda: progress.total.processed,  # type: ignore[attr-defined]
     )
 
 

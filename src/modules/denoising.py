@@ -65,7 +65,7 @@ class DenoisingModule(TrainedModule):
         new_over: str | None = None,
         train: Trained = "unet",
         lora_rank: int = 16,
-        lora_alpha: float | None = None,
+        lora_alpha: int | None = None,
         min_snr_gamma: float | None = None,
         attention: Literal["fused", "plain"] = "fused",
         gradient_checkpointing: bool = False,
@@ -105,7 +105,7 @@ class DenoisingModule(TrainedModule):
         self.strict_loading = False
         self.train()
 
-    def _add_lora(self, rank: int, alpha: float | None) -> None:
+    def _add_lora(self, rank: int, alpha: int | None) -> None:
         if not find_spec("peft"):
             raise ConfigurationError("train: lora needs the package peft: pip install 'faceforward[lora]'")
         from peft import LoraConfig  # late: an extra

@@ -4,9 +4,10 @@
 
 The same model, photographs, prompts, precision and threads: diffusers' script takes each photograph with each
 of its two prompts as a line of a data set and encodes the picture at every step; ours takes both prompts of a
-photograph in one step, from latents that were encoded once. Each side runs twice, with few and with many
-steps, alternating; the difference of the times is free of start-up, caching and export. Run it with an
-interpreter that has torchvision and datasets, which the script needs and faceforward does not.
+photograph in one step, from latents that were encoded once. Each side runs with few and with many steps in
+turn, after a run that fills its caches; the difference of the times is free of start-up and export, and the
+figures are the medians of `--rounds` rounds. Run it with an interpreter that has torchvision and datasets,
+which the script needs and faceforward does not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 from PIL import Image
 from real_faces import ARCHIVE, pictures
@@ -67,10 +69,10 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=16, help="photograph-prompt pairs in a step")
     parser.add_argument("--few", type=int, default=2)
     parser.add_argument("--many", type=int, default=14)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     model = resolve(args.pretrained)
-    times: dict[tuple[str, int], float] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "photos").mkdir()
@@ -87,18 +89,25 @@ def main() -> int:
             "-c", str(ROOT / "configs/experiment/specialize_faces128.yaml"),
             f"--data.init_args.archive={args.archive}", "--data.init_args.exclude=null",
             f"--data.init_args.batch_size={args.pairs // 2}", f"--model.init_args.init_from={model}",
+            f"--data.init_args.vae={model}/vae",
             "--model.init_args.train=unet", "--trainer.limit_val_batches=0", "--trainer.logger=false",
             "--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={folder / 'ours'}",
         ]  # fmt: skip
-        for steps in (args.few, args.many):
-            times["diffusers", steps] = run([*theirs, f"--max_train_steps={steps}"], args.threads)
-            times["ours", steps] = run([*ours, f"--trainer.max_steps={steps}"], args.threads)
-    rates = {}
-    for side in ("diffusers", "ours"):
-        seconds = times[side, args.many] - times[side, args.few]
-        rates[side] = (args.many - args.few) * args.pairs / seconds
-        sys.stdout.write(f"{side}: {rates[side]:.1f} photograph-prompt pairs a second\n")
-    sys.stdout.write(f"ratio: {rates['ours'] / rates['diffusers']:.2f}\n")
+        sides = {
+            "diffusers": lambda steps: run([*theirs, f"--max_train_steps={steps}"], args.threads),
+            "ours": lambda steps: run([*ours, f"--trainer.max_steps={steps}"], args.threads),
+        }
+        for side in sides.values():
+            side(1)  # fills the caches
+        rates: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(args.rounds):
+            for name, side in sides.items():
+                seconds = -side(args.few) + side(args.many)
+                rates[name].append((args.many - args.few) * args.pairs / seconds)
+    for name, values in rates.items():
+        each = ", ".join(f"{value:.1f}" for value in values)
+        sys.stdout.write(f"{name}: {median(values):.1f} photograph-prompt pairs a second ({each})\n")
+    sys.stdout.write(f"ratio: {median(rates['ours']) / median(rates['diffusers']):.2f}\n")
     return 0
 
 

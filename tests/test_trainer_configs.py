@@ -35,6 +35,7 @@ from jsonargparse import ArgumentParser
 from torch.distributed.fsdp import FullyShardedDataParallel as FSDP
 from lightning.pytorch.strategies import FSDPStrategy
 from faceforward.diffusion.pipeline import load_pipeline
+from faceforward.modules.specialization import Specialization
 torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
 parser = ArgumentParser()
 parser.add_argument("--strategy", type=FSDPStrategy)
@@ -44,6 +45,12 @@ unet = load_pipeline({str(tiny_sd)!r}).unet.requires_grad_(True)
 wrapped = FSDP(unet, device_id=torch.device("cpu"), **strategy.kwargs)
 names = {{type(m.module).__name__ for m in wrapped.modules() if isinstance(m, FSDP)}}
 assert names == {{"UNet2DConditionModel", "BasicTransformerBlock", "ResnetBlock2D"}}, names
+module = Specialization(init_from={str(tiny_sd)!r})
+names = {{f"unet.{{name}}" for name, _ in module.unet.named_parameters()}}
+module.unet = wrapped
+checkpoint = {{"state_dict": dict.fromkeys([*names, "vae.x"])}}
+module.on_save_checkpoint(checkpoint)
+assert set(checkpoint["state_dict"]) == names, names - set(checkpoint["state_dict"])
 out = wrapped(torch.randn(2, 4, 8, 8), torch.tensor([1, 2]), torch.randn(2, 24, 64)).sample
 out.square().mean().backward()
 assert all(p.grad is not None for p in wrapped.parameters() if p.numel())

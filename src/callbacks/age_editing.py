@@ -106,6 +106,8 @@ class AgeEditing(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Edit at each validation, unless steps or epochs were asked for; the sanity check tries it out."""
         if trainer.sanity_checking:
+            if not self.edits.available(trainer):
+                return
             with together(trainer, "the trial of AgeEditing"):
                 self.edits.make(trainer, pl_module, trial=True)  # type: ignore[arg-type]
         elif not self.every_n_steps and not self.every_n_epochs:

@@ -181,7 +181,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--detector", dest="alignment", action="store_const", const="detector", help="as --alignment detector"
     )
-    parser.add_argument("--splits", nargs="+", choices=SPLITS, default=SPLITS, help="default: all three")
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        choices=SPLITS,
+        default=SPLITS,
+        help="default: all three; give train alone for a program that trains on all of training_ages.npy",
+    )
     parser.add_argument("--val-share", type=float, default=0.05, help="of the people (default: %(default)s)")
     parser.add_argument("--test-share", type=float, default=0.05, help="of the people (default: %(default)s)")
     parser.add_argument("--min-age", type=int, default=Filters.min_age)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from faceforward.datamodules.draws import FixedDraws, ResumableLoader, training_sampler
+from faceforward.datamodules.draws import FixedDraws, ResumableLoader, collate, training_sampler
 from faceforward.datamodules.face_crops import CropMaker, Cut
 from faceforward.datamodules.latent_cache import LatentCache
 from faceforward.datamodules.latent_faces import LatentFacesDataset
@@ -143,6 +143,8 @@ class AgedFaces(LightningDataModule):
             self._check(split, splits[split])
         wanted = [photo for split in (needed if stage else SPLITS) for photo in splits[split]]
         bad = self.cache.fill(wanted, num_workers=self.num_workers)
+        if self.trainer and self.trainer.global_rank:
+            return  # the first rank of another node, which has filled its own cache
         folder = Path(self.trainer.default_root_dir) if self.trainer else self.cache.folder
         write_rejected(self.rejected or folder / REJECTED, [*rejected, *bad], len(wanted) - len(bad))
 
@@ -167,7 +169,8 @@ class AgedFaces(LightningDataModule):
             logger.info("%s: %d photographs of %d people in %s", self.root, len(labels), people, split)
 
     def _loading(self) -> dict[str, Any]:
-        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
+        workers = self.num_workers
+        return {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": collate}
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled or age-balanced batches; the last incomplete one is dropped."""

@@ -136,7 +136,10 @@ def read_label(file: StoredFile) -> LabelledPhoto:
         name = PurePosixPath(name).stem
     name = safe_id(name)
     person = label.get("id")
-    identity = str(name.partition("_")[0] if person is None else person).strip().zfill(4)
+    if isinstance(person, float) and person.is_integer():
+        person = int(person)  # 895.0 and 895 are one person
+    known = "" if person is None else str(person).strip()
+    identity = (known or name.partition("_")[0]).zfill(4)
     landmarks, box = _face(label.get("annotation"))
     frame = _frame(label, landmarks)
     device = str(label.get("device") or "").strip().lower()
@@ -161,7 +164,7 @@ def _face(annotation: Any) -> tuple[tuple[Point, ...], tuple[float, float, float
         raise UnusablePhotoError("the label has no landmarks")
     try:
         points = np.array(first["landmark"], dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UnusablePhotoError("the label's landmarks are no numbers") from error
     if points.shape != (5, 2) or not np.isfinite(points).all():
         raise UnusablePhotoError("the label's landmarks are not five points")
@@ -172,7 +175,7 @@ def _face(annotation: Any) -> tuple[tuple[Point, ...], tuple[float, float, float
     landmarks = tuple((float(x), float(y)) for x, y in points)
     try:
         x, y, width, height = (float(first["box"][key]) for key in ("x", "y", "w", "h"))
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return landmarks, None  # the box is not needed for the crop
     good = all(map(math.isfinite, (x, y, width, height))) and width > 0 and height > 0
     return landmarks, (x, y, x + width, y + height) if good else None
@@ -186,7 +189,7 @@ def _frame(label: dict[str, Any], landmarks: tuple[Point, ...]) -> tuple[int, in
         width, height = int(label["width"]), int(label["height"])
         if width < 1 or height < 1:
             raise ValueError
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UnusablePhotoError(
             f"wrong size: the label says {label.get('width')!r} x {label.get('height')!r}"
         ) from error

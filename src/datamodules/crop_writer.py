@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -23,7 +24,6 @@ from faceforward.report.case import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from faceforward.datamodules.sources import LabelledPhoto
 
@@ -144,8 +144,11 @@ class Journal:
             for text in path.read_text(encoding="utf-8").splitlines():
                 try:
                     line = json.loads(text)
-                    self.lines[line["file"]] = line
-                except (ValueError, KeyError, TypeError):
+                    whole = {"file", "key", "made"} <= line.keys()
+                    # A name with a folder in it is not ours: `keep` would delete what lies elsewhere.
+                    if whole and Path(line["file"]).name == line["file"]:
+                        self.lines[line["file"]] = line
+                except (ValueError, KeyError, TypeError, AttributeError):
                     logger.info("%s has a line that was cut off by a kill", path)
 
     def done(self, writer: CropWriter, photo: LabelledPhoto) -> bool:
@@ -167,7 +170,10 @@ class Journal:
 
     def keep(self, files: set[str], folder: Path) -> None:
         """Forget other crops than `files`, and remove those that an earlier run made."""
-        for file in self.lines.keys() - files:
+        old = self.lines.keys() - files
+        if old:
+            logger.warning("%d crops of an earlier run that are not asked for now are removed", len(old))
+        for file in old:
             (folder / file).unlink(missing_ok=True)
             del self.lines[file]
         text = "".join(json.dumps(line) + "\n" for line in self.lines.values())

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
+from torch.utils.data import DataLoader, DistributedSampler, Sampler, default_collate
 
 from faceforward.errors import ConfigurationError
 
@@ -138,6 +138,12 @@ def training_sampler(
         rank=trainer.global_rank,
         done=lambda: progress.total.processed,  # type: ignore[attr-defined]
     )
+
+
+def collate(samples: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A batch of samples; `gender` stays a list, since it may be unknown (None)."""
+    batch = default_collate([{k: v for k, v in sample.items() if k != "gender"} for sample in samples])
+    return {**batch, "gender": [sample["gender"] for sample in samples]}
 
 
 class ResumableLoader(DataLoader):

@@ -82,22 +82,17 @@ def read_ages(path: Path) -> list[dict[str, Any]]:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+        if isinstance(array, np.ndarray) and array.dtype.kind == "S":
+            array = np.char.decode(array, "utf-8")
+    except (OSError, ValueError, EOFError) as error:
         raise ConfigurationError(
             f"{path} cannot be read ({error}); pickled objects may run code and are not opened: save the "
             "labels as text, numpy.save(path, numpy.array(rows, dtype=str))"
         ) from error
-    if (
-        not isinstance(array, np.ndarray)
-        or array.ndim != 2
-        or array.shape[1] != 2
-        or array.dtype.kind not in "US"
-    ):
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != 2 or array.dtype.kind != "U":
         raise ConfigurationError(
             f"{path} is no array of texts [[name, age], ...], such as [['00007.jpg', '1']]"
         )
-    if array.dtype.kind == "S":
-        array = np.char.decode(array, "utf-8")
     width = array.dtype.itemsize // 4
     return [
         {"file": str(name), "age": str(age), "cut": len(name) == width and not PurePosixPath(name).suffix}

@@ -147,9 +147,10 @@ class LatentCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sweep()
             return self._encode(missing, num_workers, shard)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
+            why = getattr(error, "strerror", None) or error
             raise ConfigurationError(
-                f"the latents cannot be written to {self.folder}: {error.strerror or error}. Make room, or "
+                f"the latents cannot be written to {self.folder}: {why}. Make room, or "
                 "give another folder as data.init_args.cache_dir; what is complete is kept"
             ) from error
 

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from faceforward.datamodules.aligned_faces import AlignedFacesDataset, LabelledFace, read_labels
-from faceforward.datamodules.draws import Draw, FixedDraws, ResumableLoader, training_sampler
+from faceforward.datamodules.draws import Draw, FixedDraws, ResumableLoader, collate, training_sampler
 from faceforward.datamodules.moments import encode_batch, load_vae
 from faceforward.datamodules.splits import balance_weights
 from faceforward.errors import ConfigurationError
@@ -158,9 +158,10 @@ class LatentFaces(LightningDataModule):
         sampler = training_sampler(
             self.trainer, len(dataset), self.batch_size, seed=self.seed, weights=weights
         )
-        return ResumableLoader(dataset, self.batch_size, sampler=sampler, drop_last=True)
+        return ResumableLoader(dataset, self.batch_size, sampler=sampler, drop_last=True, collate_fn=collate)
 
     def val_dataloader(self) -> DataLoader:
         """The val split in order."""
         dataset = self.datasets["val"]
-        return DataLoader(dataset, self.batch_size, sampler=FixedDraws(len(dataset), seed=self.seed))
+        sampler = FixedDraws(len(dataset), seed=self.seed)
+        return DataLoader(dataset, self.batch_size, sampler=sampler, collate_fn=collate)

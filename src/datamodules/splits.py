@@ -135,7 +135,8 @@ def split_by_identity(
     for photo in photos:
         if photo.given is not None:
             given[photo.identity].add(photo.given)
-    if given and set().union(*given.values()) == {"train"}:
+    everyone = {photo.identity for photo in photos}
+    if given.keys() == everyone and set().union(*given.values()) == {"train"}:
         logger.info("the collection gives no split but train: its people are divided by their hash")
         given.clear()
     torn = [identity for identity, splits in given.items() if len(splits) > 1]

@@ -104,8 +104,9 @@ def stored(path: Path, shown: str) -> StoredFile:
     """
     try:
         status = path.stat()
-    except OSError as error:
-        raise UnusablePhotoError(f"There is no such file ({error.strerror}).") from error
+    except (OSError, ValueError) as error:  # ValueError: no file can have such a name
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UnusablePhotoError(f"There is no such file ({why}).") from error
     if not path.is_file():
         raise UnusablePhotoError("This is no regular file.")
     return StoredFile(str(path), shown, None, status.st_size, status.st_mtime_ns)

@@ -93,7 +93,9 @@ class DenoisingModule(TrainedModule):
         self.vae = model.vae.requires_grad_(False)
         self.tokenizer = model.tokenizer
         self.prediction_type = schedule.prediction_type
-        self.register_buffer("alphas_cumprod", torch.tensor(schedule.alphas_cumprod), persistent=False)
+        # No buffer: half-precision modules and DeepSpeed would round it, and 0.99915 would become 1.
+        self.alphas_cumprod = torch.tensor(schedule.alphas_cumprod, dtype=torch.float32)
+        self._finite: torch.Tensor | bool = True
         if attention == "plain":
             self.unet.set_attn_processor(AttnProcessor())
         if train == "lora":
@@ -129,10 +131,19 @@ class DenoisingModule(TrainedModule):
         return self
 
     def _trained_names(self) -> set[str]:
-        return {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return {
+            name.replace("_fsdp_wrapped_module.", "")  # FSDP's checkpoints have the plain names
+            for name, parameter in self.named_parameters()
+            if parameter.requires_grad
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave the frozen parts out of the checkpoint."""
+        """Leave the frozen parts out of the checkpoint; a diverged run does not replace a good one.
+
+        Raises:
+            TrainingError: A loss was no number.
+        """
+        self._refuse_divergence()
         trained = self._trained_names()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
 
@@ -142,15 +153,17 @@ class DenoisingModule(TrainedModule):
         Raises:
             ConfigurationError: The checkpoint is of another model.
         """
+        if "state_dict" not in checkpoint:  # FSDP and DeepSpeed load the weights themselves
+            return
         state = checkpoint["state_dict"]
         mine = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
         missing = sorted(mine.keys() - state.keys())
         misfits = sorted(name for name in mine.keys() & state.keys() if mine[name].shape != state[name].shape)
-        unknown = sorted(state.keys() - self.state_dict().keys())
+        unknown = sorted(state.keys() - mine.keys())
         for names, what in (
             (missing, "are missing in it"),
             (misfits, "have another shape in it"),
-            (unknown, "in it are unknown here"),
+            (unknown, "in it are unknown or frozen here"),
         ):
             if names:
                 raise ConfigurationError(
@@ -160,8 +173,18 @@ class DenoisingModule(TrainedModule):
                 )
 
     def draws(self, batch: dict[str, Any], times: int = 1) -> Draws:
-        """What this batch's seeds draw, `times` timesteps and noises for each sample."""
+        """What this batch's seeds draw, `times` timesteps and noises for each sample.
+
+        Raises:
+            ConfigurationError: The latents are of another autoencoder.
+        """
         moments = batch["moments"]
+        if moments.shape[1] != 2 * self.unet.config.in_channels:
+            raise ConfigurationError(
+                f"the latents have {moments.shape[1] // 2} channels and the UNet takes "
+                f"{self.unet.config.in_channels}: they are of another autoencoder. Set data.init_args.vae to "
+                "the model that model.init_args.init_from names"
+            )
         shape = (moments.shape[1] // 2, *moments.shape[2:])
         drawn = draw(batch["seed"].tolist(), shape, len(self.alphas_cumprod), times)
         return Draws(*(getattr(drawn, f.name).to(moments.device) for f in dataclasses.fields(drawn)))
@@ -195,27 +218,44 @@ class DenoisingModule(TrainedModule):
             self.context(prompts),
             timesteps,
             noise,
-            self.alphas_cumprod,
+            self.alphas_cumprod.to(latents.device),
             prediction_type=self.prediction_type,
             min_snr_gamma=self.min_snr_gamma,
         )
 
     def on_before_backward(self, loss: torch.Tensor) -> None:
-        """End a run that has diverged: on CPUs at every step, elsewhere when figures are logged anyway.
+        """End a run that has diverged.
+
+        On CPUs at once; elsewhere, where to look makes the device wait, when figures are logged anyway, and
+        before anything is saved.
 
         Raises:
-            TrainingError: The loss is no number.
+            TrainingError: A loss was no number.
         """
-        due = self.device.type == "cpu" or self.global_step % self.trainer.log_every_n_steps == 0
-        if due and not torch.isfinite(loss):
+        self._finite = torch.isfinite(loss.detach()) & self._finite
+        if self.device.type == "cpu" or self.global_step % self.trainer.log_every_n_steps == 0:
+            self._refuse_divergence(alone=True)
+
+    def _refuse_divergence(self, *, alone: bool = False) -> None:
+        """Raise where a loss was no number, on this rank or, unless `alone`, on any."""
+        finite = bool(self._finite)
+        if not alone and self._trainer is not None and self._trainer.world_size > 1:
+            finite = self._trainer.strategy.reduce_boolean_decision(finite, all=True)
+        if not finite:
             raise TrainingError(
-                f"the loss is {float(loss)} at step {self.global_step} (epoch {self.current_epoch}): nothing "
-                "more is learnt from here. Lower the learning rate, set trainer.gradient_clip_val, or take "
-                "bf16-mixed instead of 16-mixed; then go on from the last good checkpoint with --ckpt_path"
+                f"the loss is no number at step {self.global_step} (epoch {self.current_epoch}) or shortly "
+                "before: nothing more is learnt from here. Lower the learning rate, set "
+                "trainer.gradient_clip_val, or take bf16-mixed instead of 16-mixed; then go on from the last "
+                "checkpoint with --ckpt_path"
             )
 
     def export(self, folder: Path) -> None:
-        """Write a diffusers Stable Diffusion directory, or for a LoRA the file that diffusers reads."""
+        """Write a diffusers Stable Diffusion directory, or for a LoRA the file that diffusers reads.
+
+        Raises:
+            TrainingError: A loss was no number.
+        """
+        self._refuse_divergence(alone=True)
         if self.learns == "lora":
             from peft.utils import get_peft_model_state_dict
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from aihub_corpus import LANDMARKS, SIDE, write_bad, write_good
 from faceforward.commands import prepare
-from faceforward.datamodules.crop_writer import CropWriter
+from faceforward.datamodules.crop_writer import CropWriter, Journal
 from faceforward.datamodules.index import COLUMNS, read_index
 from faceforward.datamodules.labelled_folder import FolderSource
 from faceforward.datamodules.sources import collect
@@ -237,3 +237,23 @@ def test_killed_process_is_exit_1(delivery, tmp_path, capsys, monkeypatch):
 def test_help_is_exit_0(capsys):
     assert prepare.main(["--help"]) == 0
     assert "training_ages.npy" in capsys.readouterr().out
+
+
+def test_a_journal_of_somebody_else_deletes_nothing_elsewhere(tmp_path, caplog):
+    """Names with a folder in them and lines that were cut off are not ours."""
+    images = tmp_path / "training_images"
+    images.mkdir()
+    (tmp_path / "precious.png").touch()
+    (images / "old.png").touch()
+    lines = [
+        '{"file": "../precious.png", "key": "k", "made": {}}',
+        '{"file": "old.png", "key": "k", "made": {}}',
+    ]
+    (tmp_path / "journal").write_text("\n".join([*lines, '{"file": "new.png"}', "[]", '{"fil']))
+    journal = Journal(tmp_path / "journal")
+    assert list(journal.lines) == ["old.png"]
+    with caplog.at_level("WARNING"):
+        journal.keep(set(), images)
+    assert (tmp_path / "precious.png").exists()
+    assert not (images / "old.png").exists()
+    assert "1 crops of an earlier run" in caplog.text

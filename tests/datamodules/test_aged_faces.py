@@ -5,10 +5,11 @@ import logging
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from aihub_corpus import write_bad, write_good
+from aihub_corpus import picture, write_bad, write_good
 from faceforward.cli import FaceforwardCLI
 from faceforward.datamodules.aged_faces import AgedFaces
 from faceforward.datamodules.aihub import AIHubAging
@@ -62,6 +63,22 @@ def test_batches(delivery, tiny_vae):
     assert torch.equal(batch["moments"], again["moments"])
     validation = list(data.val_dataloader())
     assert sum(len(batch["age"]) for batch in validation) == len(data.datasets["val"])
+
+
+def test_fadings_own_form_has_no_genders(tiny_vae, tmp_path, astronaut):
+    images = tmp_path / "data" / "training_images"
+    images.mkdir(parents=True)
+    for index in range(6):
+        (images / f"{index}.png").write_bytes(picture(astronaut, index, 32))
+    rows = np.array([[f"{index}.png", str(5 + index)] for index in range(6)])
+    np.save(tmp_path / "data" / "training_ages.npy", rows)
+    data = LabelledFolder(
+        str(tmp_path / "data"), str(tiny_vae), alignment="none", val_share=0.3, cache_dir=str(tmp_path / "c"),
+        batch_size=2, rejected=str(tmp_path / "rejected.csv"),
+    )  # fmt: skip
+    batch = next(iter(ready(data).train_dataloader()))
+    assert batch["gender"] == [None, None]
+    assert batch["moments"].shape == (2, 8, 8, 8)
 
 
 def test_only_training_is_mirrored(delivery, tiny_vae):

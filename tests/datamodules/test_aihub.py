@@ -116,6 +116,8 @@ def test_duplicates(astronaut, tmp_path, agree):
         ({"age_past": -1}, "impossible age -1"),
         ({"width": "wide"}, "wrong size: the label says 'wide'"),
         ({"width": 20, "height": 20}, "lie outside the picture of 20 x 20"),
+        ({"width": float("inf")}, "wrong size: the label says inf"),
+        ({"annotation": [{"landmark": [[10**400, 1]] * 5}]}, "are no numbers"),
     ],
 )
 def test_labels_that_cannot_be_used(tmp_path, changes, reason):
@@ -135,6 +137,17 @@ def test_labels_that_lack_what_is_not_needed(tmp_path):
     path.write_text(json.dumps(content))
     photo = read_label(stored(path, "x.json"))
     assert (photo.age, photo.identity, photo.gender, photo.frame, photo.box) == (30, "0012", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "identity"), [(895, "0895"), (895.0, "0895"), ("895", "0895"), (" ", "0012")]
+)
+def test_one_person_has_one_id_however_it_is_written(tmp_path, given, identity):
+    content = json.loads(label("0012_1980_30_1_D", 1, 30)) | {"id": given}
+    content["annotation"][0]["box"]["x"] = 10**400  # not needed
+    (tmp_path / "x.json").write_text(json.dumps(content))
+    photo = read_label(stored(tmp_path / "x.json", "x.json"))
+    assert (photo.identity, photo.box) == (identity, None)
 
 
 def test_wrong_root_is_named(tmp_path):

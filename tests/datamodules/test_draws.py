@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from faceforward.datamodules.draws import DrawSampler, FixedDraws, seed_of
+from faceforward.datamodules.draws import DrawSampler, FixedDraws, collate, seed_of
 from faceforward.diffusion.losses import draw
 from faceforward.errors import ConfigurationError
 
@@ -59,6 +59,13 @@ def test_seeds_fit_int64_and_do_not_collide():
     seeds = [seed_of(1, epoch, place) for epoch in range(20) for place in range(500)]
     assert len(set(seeds)) == len(seeds)
     assert torch.tensor(seeds).dtype == torch.int64
+
+
+def test_an_unknown_gender_can_be_batched():
+    samples = [{"age": 3, "gender": None, "seed": 1}, {"age": 4, "gender": "male", "seed": 2}]
+    batch = collate(samples)
+    assert batch["gender"] == [None, "male"]
+    assert batch["age"].tolist() == [3, 4]
 
 
 def test_what_is_drawn_depends_on_the_seed_alone():

@@ -116,3 +116,14 @@ def test_labels_without_pictures(tmp_path):
     save(tmp_path, [["a.jpg", "1"]])
     with pytest.raises(ConfigurationError, match=r"none of the 1 files .* a\.jpg: There is no such file"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", None])
+def test_damaged_arrays_are_refused(tmp_path, content):
+    path = tmp_path / "training_ages.npy"
+    if content is None:
+        np.save(path, np.array([[b"\xff.png", b"3"]]))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        read_ages(path)

@@ -61,6 +61,14 @@ def test_a_half_that_gives_train_only_is_divided(caplog):
     assert all(splits.values())
 
 
+def test_a_train_person_stays_one_where_others_are_not_told():
+    people = [photo(f"p{i}", given="train" if i % 2 else None) for i in range(200)]
+    split = split_by_identity(people, val_share=0.2, test_share=0.2)
+    assert all(item.given is None for part in ("val", "test") for item in split[part])
+    assert split["val"]
+    assert split["test"]
+
+
 def test_person_in_two_splits_is_held_out(caplog):
     photos = [photo("a", identity="1", given="train"), photo("b", identity="1", given="test")]
     photos.append(photo("c", identity="2", given="train"))

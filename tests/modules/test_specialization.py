@@ -5,11 +5,17 @@ import importlib.util
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
+from lightning import Callback
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError, TrainingError, WeightsUnavailableError
 from faceforward.modules.specialization import Specialization
+from tiny_training import QUIET, latents, specialization, tiny_trainer
+from training_data import write_archive
+
+pytestmark = QUIET
 
 
 def batch(size=3, channels=4, side=8):
@@ -125,8 +131,26 @@ def test_checkpoints_of_other_models_are_refused(tiny_sd):
     misfit = {**checkpoint["state_dict"], "unet.conv_in.weight": torch.zeros(1)}
     with pytest.raises(ConfigurationError, match=r"another shape.*unet.conv_in.weight"):
         module.on_load_checkpoint({"state_dict": misfit})
-    with pytest.raises(ConfigurationError, match=r"unknown here.*unet.extra"):
+    with pytest.raises(ConfigurationError, match=r"unknown or frozen here.*unet.extra"):
         module.on_load_checkpoint({"state_dict": {**checkpoint["state_dict"], "unet.extra": torch.zeros(1)}})
+    both = Specialization(init_from=str(tiny_sd), train="unet+text_encoder")
+    checkpoint = {"state_dict": both.state_dict()}
+    both.on_save_checkpoint(checkpoint)
+    with pytest.raises(ConfigurationError, match=r"unknown or frozen here.*text_encoder"):
+        module.on_load_checkpoint(checkpoint)
+    module.on_load_checkpoint({})  # a strategy that loads the weights itself
+
+
+def test_half_precision_leaves_the_schedule(tiny_sd):
+    module = Specialization(init_from=str(tiny_sd)).to(torch.bfloat16)
+    assert module.alphas_cumprod.dtype == torch.float32
+    assert module.alphas_cumprod[0] < 1
+
+
+def test_latents_of_another_autoencoder_are_refused(tiny_sd):
+    module = quiet(Specialization(init_from=str(tiny_sd)))
+    with pytest.raises(ConfigurationError, match=r"8 channels and the UNet takes 4.*data.init_args.vae"):
+        module.training_step(batch(channels=8), 0)
 
 
 def test_words_and_templates_are_data(tiny_sd):
@@ -171,15 +195,40 @@ def test_a_hub_id_without_network_is_named():
         Specialization(init_from="someone/nothing")
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_diverged_run_ends_in_words(tiny_sd, value):
-    module = Specialization(init_from=str(tiny_sd))
-    module._trainer = type(
-        "Trainer", (), {"global_step": 12, "current_epoch": 1, "log_every_n_steps": 50, "callbacks": []}
-    )()
-    with pytest.raises(TrainingError, match=r"step 12 \(epoch 1\).*Lower the learning rate"):
-        module.on_before_backward(torch.tensor(value))
-    module.on_before_backward(torch.tensor(1.0))
+class Loud(Callback):
+    """Spoils the latents of one step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            batch["moments"].fill_(torch.nan)
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_diverged_run_ends_in_words_and_spoils_no_checkpoint(
+    tiny_sd, tiny_vae, astronaut, tmp_path, watched, monkeypatch
+):
+    archive = write_archive(tmp_path / "faces.zip", astronaut)
+    module = specialization(tiny_sd)
+    if not watched:  # as on a GPU between two steps that log
+        refuse = Specialization._refuse_divergence
+        monkeypatch.setattr(
+            Specialization, "_refuse_divergence", lambda self, alone=False: None if alone else refuse(self)
+        )
+    keep = ModelCheckpoint(tmp_path / "kept", every_n_train_steps=1, save_top_k=-1, save_last=True)
+    trainer = tiny_trainer(
+        tmp_path, [Loud(2), keep], steps=5, enable_checkpointing=True, limit_val_batches=0,
+        log_every_n_steps=1,
+    )  # fmt: skip
+    with pytest.raises(TrainingError, match=r"no number at step [23] .*Lower the learning rate"):
+        trainer.fit(module, latents(archive, tiny_vae, tmp_path / "cache", 2))
+    kept = sorted((tmp_path / "kept").glob("*.ckpt"))
+    assert len(kept) == 3  # of steps 1 and 2, and the last
+    for path in kept:
+        state = torch.load(path, weights_only=True)["state_dict"]
+        assert all(torch.isfinite(value).all() for value in state.values())
 
 
 def test_edits_use_the_prompt_that_was_learnt(tiny_sd, tmp_path):

@@ -33,7 +33,7 @@ def label(name: str, id: int | str, age: object, *, side: int = SIDE, bom: bool 
         "filename": name,
         "id": id,
         "birth": 1980,
-        "age_now": 45,
+        "age_now": 75,
         "age_past": age,
         "format": "png",
         "width": side,

@@ -143,10 +143,13 @@ def read_label(file: StoredFile) -> LabelledPhoto:
     landmarks, box = _face(label.get("annotation"))
     frame = _frame(label, landmarks)
     device = str(label.get("device") or "").strip().lower()
+    age, now = age_of(label["age_past"]), label.get("age_now")
+    if isinstance(now, int | float) and age > now + 1:  # one year: ages are counted in two ways in Korea
+        raise UnusablePhotoError(f"impossible age {age}: the person is {now} now")
     return LabelledPhoto(
         name=name,
         file=file,
-        age=age_of(label["age_past"]),
+        age=age,
         identity=identity,
         gender=gender_of(label.get("gender")),
         landmarks=landmarks,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_BYTES = 400_000_000  # of one file; the pixels of the largest photograph that is read, uncompressed
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".egg", ".alz")
 OPEN_ZIPS = 16  # kept open in each process: a zip of 45,000 members takes a second to open
 ZIP_FAULTS = (
     OSError,
@@ -139,6 +140,8 @@ def walk(root: Path) -> Iterator[StoredFile | Rejection]:
                 continue
             if path.suffix.lower() == ".zip":
                 zips.append((path, shown))
+            elif name.lower().endswith(ARCHIVES):
+                yield Rejection(shown, "an archive that is no zip: unpack it")
             elif ".zip.part" in name.lower():
                 yield Rejection(shown, "a part of a zip: put the parts together (cat X.zip.part* > X.zip)")
             else:
@@ -163,7 +166,11 @@ def _members(path: Path, shown: str) -> Iterator[StoredFile | Rejection]:
         parts = [part for part in info.filename.replace("\\", "/").split("/") if part]
         if info.is_dir() or not parts or "__MACOSX" in parts or parts[-1].startswith("."):
             continue
-        yield StoredFile(str(path), "/".join([shown, *parts]), info.filename, info.file_size, info.CRC)
+        member = "/".join([shown, *parts])
+        if parts[-1].lower().endswith(ARCHIVES):
+            yield Rejection(member, "an archive inside an archive: unpack the outer one")
+        else:
+            yield StoredFile(str(path), member, info.filename, info.file_size, info.CRC)
 
 
 class _OpenZips:

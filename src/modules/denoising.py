@@ -55,7 +55,7 @@ class DenoisingModule(TrainedModule):
 
     Raises:
         ConfigurationError: Neither or both of `init_from` and `new_over` are given; weights are missing or no
-            Stable Diffusion 1.x or 2.x; or peft is not installed.
+            Stable Diffusion 1.x or 2.x; the model predicts samples; or peft is not installed.
     """
 
     def __init__(
@@ -93,6 +93,10 @@ class DenoisingModule(TrainedModule):
         self.vae = model.vae.requires_grad_(False)
         self.tokenizer = model.tokenizer
         self.prediction_type = schedule.prediction_type
+        if self.prediction_type == "sample":
+            raise ConfigurationError(
+                f"{init_from} predicts samples; training knows models that predict epsilon or v_prediction"
+            )
         # No buffer: half-precision modules and DeepSpeed would round it, and 0.99915 would become 1.
         self.alphas_cumprod = torch.tensor(schedule.alphas_cumprod, dtype=torch.float32)
         self._finite: torch.Tensor | bool = True

@@ -38,7 +38,8 @@ class Specialization(DenoisingModule):
         kwargs: See `DenoisingModule`.
 
     Raises:
-        ConfigurationError: A template of the second kind lacks `{age}`, or a template cannot be filled.
+        ConfigurationError: A template of the second kind lacks `{age}`, a template cannot be filled, there is
+            none, or `caption_dropout` is no share.
     """
 
     def __init__(
@@ -52,6 +53,10 @@ class Specialization(DenoisingModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not prompts:
+            raise ConfigurationError("prompts is empty: give at least one pair of templates")
+        if not 0 <= caption_dropout <= 1:
+            raise ConfigurationError(f"caption_dropout is {caption_dropout}; give a share from 0 to 1")
         for general, aged in prompts:
             if "{age}" not in aged:
                 raise ConfigurationError(
@@ -70,16 +75,18 @@ class Specialization(DenoisingModule):
         self.same_noise = same_noise
         self.same_timesteps = same_timesteps
 
-    def pair(self, age: int, gender: Gender | None, rng: random.Random) -> tuple[str, str]:
-        """Both prompts of one photograph."""
+    def pair(
+        self, age: int, gender: Gender | None, rng: random.Random, dropout: float = 0.0
+    ) -> tuple[str, str]:
+        """Both prompts of one photograph; the general one is empty with probability `dropout`."""
         general, aged = rng.choice(self.prompts)
         word = self.words.word(age, gender)
-        first = "" if rng.random() < self.caption_dropout else general.format(age=age, word=word)
+        first = "" if rng.random() < dropout else general.format(age=age, word=word)
         return first, aged.format(age=age, word=word)
 
-    def _double_loss(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _double_loss(self, batch: dict[str, Any], dropout: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
         labels = zip(batch["age"].tolist(), batch["gender"], batch["seed"].tolist(), strict=True)
-        pairs = (self.pair(age, gender, random.Random(seed)) for age, gender, seed in labels)
+        pairs = (self.pair(age, gender, random.Random(seed), dropout) for age, gender, seed in labels)
         general, aged = zip(*pairs, strict=True)
         draws = self.draws(batch, times=2)
         latents = self.latents(batch["moments"], draws.posterior)
@@ -94,7 +101,7 @@ class Specialization(DenoisingModule):
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Sum of the two losses, batch mean."""
-        general, aged = self._double_loss(batch)
+        general, aged = self._double_loss(batch, self.caption_dropout)
         loss = general + aged
         self.log_dict({"train/loss": loss, "train/loss_general": general, "train/loss_aged": aged})
         return loss

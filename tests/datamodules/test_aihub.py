@@ -114,6 +114,7 @@ def test_duplicates(astronaut, tmp_path, agree):
         ({"age_past": "old"}, "no age: 'old'"),
         ({"age_past": True}, "no age: True"),
         ({"age_past": -1}, "impossible age -1"),
+        ({"age_past": 52, "age_now": 45}, "impossible age 52: the person is 45 now"),
         ({"width": "wide"}, "wrong size: the label says 'wide'"),
         ({"width": 20, "height": 20}, "lie outside the picture of 20 x 20"),
         ({"width": float("inf")}, "wrong size: the label says inf"),

@@ -55,11 +55,15 @@ def test_what_cannot_be_read_is_told(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     (tmp_path / "broken.zip").write_bytes(b"PK")
     (tmp_path / "data.zip.part3").write_bytes(b"PK")
+    (tmp_path / "photos.tar").write_bytes(b"")
+    write(tmp_path / "outer.zip", **{"/TS_0001.ZIP": "PK"})
     reasons = {item.file: item.reason for item in walk(tmp_path) if isinstance(item, Rejection)}
     assert "no such file" in reasons["gone.txt"]
     assert "no regular file" in reasons["pipe.txt"]
     assert "download it again" in reasons["broken.zip"]
     assert "put the parts together" in reasons["data.zip.part3"]
+    assert "that is no zip: unpack it" in reasons["photos.tar"]
+    assert "unpack the outer one" in reasons["outer.zip/TS_0001.ZIP"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list every folder")

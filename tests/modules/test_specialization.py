@@ -147,6 +147,33 @@ def test_half_precision_leaves_the_schedule(tiny_sd):
     assert module.alphas_cumprod[0] < 1
 
 
+def test_arguments_that_cannot_work_are_refused(tiny_sd, tmp_path):
+    import json
+    import shutil
+
+    with pytest.raises(ConfigurationError, match="prompts is empty"):
+        Specialization(init_from=str(tiny_sd), prompts=[])
+    with pytest.raises(ConfigurationError, match="caption_dropout is 2"):
+        Specialization(init_from=str(tiny_sd), caption_dropout=2)
+    shutil.copytree(tiny_sd, tmp_path / "sd")
+    file = tmp_path / "sd" / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "prediction_type": "sample"}))
+    with pytest.raises(ConfigurationError, match="predicts samples"):
+        Specialization(init_from=str(tmp_path / "sd"))
+
+
+def test_general_prompts_are_dropped_in_training_only(tiny_sd):
+    module = quiet(Specialization(init_from=str(tiny_sd), caption_dropout=1.0))
+    seen = []
+    context = module.context
+    module.context = lambda prompts: seen.append(list(prompts)) or context(prompts)
+    module.training_step(batch(), 0)
+    with torch.no_grad():
+        module.validation_step(batch(), 0)
+    assert seen[0][:3] == [""] * 3
+    assert seen[1][:3] == ["photo of a person"] * 3
+
+
 def test_latents_of_another_autoencoder_are_refused(tiny_sd):
     module = quiet(Specialization(init_from=str(tiny_sd)))
     with pytest.raises(ConfigurationError, match=r"8 channels and the UNet takes 4.*data.init_args.vae"):

@@ -223,7 +223,7 @@ class PipelineExport(Callback):
         if self.failures:
             raise TrainingError(
                 f"{'; '.join(self.failures.values())}. The training is done and its checkpoints are there: "
-                "run the same command with --ckpt_path and one of them, which exports again"
+                "run the same command with --ckpt_path and one of them, which exports the last weights again"
             )
 
     def state_dict(self) -> dict[str, Any]:

@@ -117,18 +117,7 @@ class LatentDiffusion:
         Returns:
             `(B, N, D)` float32.
         """
-        tokens = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
-        ).to(self.device)
-        # Stable Diffusion was trained without the padding mask; diffusers uses it where the config says so.
-        masked = getattr(self.text_encoder.config, "use_attention_mask", False)
-        return self.text_encoder(
-            tokens.input_ids, attention_mask=tokens.attention_mask if masked else None
-        ).last_hidden_state.float()
+        return embed_prompts(self.tokenizer, self.text_encoder, prompts).float()
 
     def predict(self, latents: torch.Tensor, timestep: int, context: torch.Tensor) -> torch.Tensor:
         """The UNet's output, whatever `schedule.prediction_type` says that it is.
@@ -144,3 +133,26 @@ class LatentDiffusion:
         dtype = self.unet.dtype
         output = self.unet(latents.to(dtype), timestep, context.to(dtype), return_dict=False)[0]
         return output.float()
+
+
+def embed_prompts(
+    tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, prompts: Sequence[str]
+) -> torch.Tensor:
+    """Text embeddings `(B, N, D)` of prompts padded, or cut, to the encoder's length.
+
+    Args:
+        tokenizer: CLIP's.
+        text_encoder: CLIP's; gradients flow to it where they are on.
+        prompts: B texts.
+    """
+    tokens = tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).to(text_encoder.device)
+    # Stable Diffusion was trained without the padding mask; diffusers uses it where the config says so.
+    masked = getattr(text_encoder.config, "use_attention_mask", False)
+    mask = tokens.attention_mask if masked else None
+    return text_encoder(tokens.input_ids, attention_mask=mask).last_hidden_state

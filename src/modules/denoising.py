@@ -13,6 +13,7 @@ from diffusers.utils import convert_state_dict_to_diffusers
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from faceforward.diffusion.losses import Draws, denoising_loss, draw
+from faceforward.diffusion.model import embed_prompts
 from faceforward.diffusion.pipeline import LORA_NAME, load_pipeline
 from faceforward.diffusion.schedule import NoiseSchedule
 from faceforward.diffusion.small import assemble, new_pipeline
@@ -207,9 +208,8 @@ class DenoisingModule(TrainedModule):
     def context(self, prompts: Sequence[str]) -> torch.Tensor:
         """Text embeddings `(B, N, D)` of padded prompts; equal prompts are encoded once."""
         unique = list(dict.fromkeys(prompts))
-        tokens = self.tokenizer(unique, padding="max_length", truncation=True, return_tensors="pt")
         with torch.set_grad_enabled(self.learns == "unet+text_encoder" and torch.is_grad_enabled()):
-            embeddings = self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+            embeddings = embed_prompts(self.tokenizer, self.text_encoder, unique)
         return embeddings[[unique.index(prompt) for prompt in prompts]]
 
     def losses(

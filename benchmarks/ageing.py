@@ -9,6 +9,7 @@ Each photograph is a line in a JSON lines file, so a run that was ended goes on 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 import time
@@ -19,7 +20,7 @@ import torch
 from real_faces import ARCHIVE, pictures
 
 from faceforward.datamodules.aligned_faces import read_labels
-from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct
+from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct, saved_settings
 from faceforward.diffusion.inversion import (
     DDIMInversion,
     DirectInversion,
@@ -56,14 +57,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--targets", default="10,20,30,40,50,60,70")
     parser.add_argument("--inversions", default="direct")
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--guidance", type=float, default=7.5)
-    parser.add_argument("--cross-replace", type=float, default=0.8)
-    parser.add_argument("--self-replace", type=float, default=0.5)
-    parser.add_argument("--self-side", type=float, default=0.5)
-    parser.add_argument("--age-weight", type=float, default=1.0)
-    parser.add_argument(
-        "--blend-threshold", type=float, default=0.3, help="of LocalBlend; below 0 leaves it out"
-    )
+    for name in ("guidance", "cross-replace", "self-replace", "self-side", "age-weight"):
+        parser.add_argument(f"--{name}", type=float, help="default: what lies beside the model")
+    parser.add_argument("--blend-threshold", type=float, help="of LocalBlend; below 0 leaves it out")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=Path("runs/ageing.jsonl"))
     parser.add_argument("--pictures", type=Path, help="folder for one row of pictures per photograph")
@@ -72,15 +68,19 @@ def arguments() -> argparse.Namespace:
 
 def settings_of(args: argparse.Namespace) -> EditSettings:
     """The edit's settings."""
+    given = {
+        "guidance_scale": args.guidance,
+        "cross_replace": args.cross_replace,
+        "self_replace": args.self_replace,
+        "self_side": args.self_side,
+        "age_weight": args.age_weight,
+    }
+    settings = saved_settings(args.pretrained or embedded_model())
+    settings = dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
+    if args.blend_threshold is None:
+        return settings
     blend = LocalBlend(threshold=args.blend_threshold) if args.blend_threshold >= 0 else None
-    return EditSettings(
-        guidance_scale=args.guidance,
-        cross_replace=args.cross_replace,
-        self_replace=args.self_replace,
-        self_side=args.self_side,
-        age_weight=args.age_weight,
-        local_blend=blend,
-    )
+    return dataclasses.replace(settings, local_blend=blend)
 
 
 def measure(args: argparse.Namespace) -> list[dict]:
@@ -108,7 +108,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
             begun = time.perf_counter()
             latents = model.encode_image(image)
             ceiling = model.decode_latents(latents)[0]
-            trajectory = INVERSIONS[name](steps=args.steps).invert(
+            guided = {"guidance_scale": settings.guidance_scale} if name == "null-text" else {}
+            trajectory = INVERSIONS[name](steps=args.steps, **guided).invert(
                 model, latents, template.prompt(label.age, label.gender)
             )
             inverted = time.perf_counter()

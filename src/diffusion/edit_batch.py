@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +13,7 @@ import torch
 from faceforward.diffusion.attention import AttentionControl, attention_layers, blend_level, side_at
 from faceforward.diffusion.blending import LocalBlend
 from faceforward.diffusion.tokens import Tail, replacement_mapper, word_indicator
+from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +45,29 @@ class EditSettings:
     age_weight: float = 1.0
     local_blend: LocalBlend | None = field(default_factory=LocalBlend)
     tail: Tail = "unshifted"
+
+
+SETTINGS_FILE = "edit_settings.json"  # beside a model for which they were chosen by measurement
+
+
+def saved_settings(folder: str | Path) -> EditSettings:
+    """The settings that lie beside a model; FADING's where none do, or where `folder` is none.
+
+    Raises:
+        ConfigurationError: The file is damaged.
+    """
+    file = Path(folder) / SETTINGS_FILE
+    if not file.is_file():
+        return EditSettings()
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if values.get("local_blend") is not None:
+            values["local_blend"] = LocalBlend(**values["local_blend"])
+        return EditSettings(**values)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{file} holds no settings of an edit: {error}. Remove it and give model.init_args.edit"
+        ) from error
 
 
 def steps_within(share: float, steps: int) -> int:

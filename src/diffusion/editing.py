@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from faceforward.diffusion.blending import LocalBlend
-from faceforward.diffusion.edit_batch import EditBatch, EditSettings
+from faceforward.diffusion.edit_batch import EditBatch, EditSettings, saved_settings
 from faceforward.diffusion.prompts import PromptWords
 from faceforward.diffusion.trajectory import OnStep, Trajectory, check_finite
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from faceforward.diffusion.model import LatentDiffusion
 
-__all__ = ["EditResult", "EditSettings", "LocalBlend", "edit", "reconstruct"]
+__all__ = ["EditResult", "EditSettings", "LocalBlend", "edit", "reconstruct", "saved_settings"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from lightning import LightningModule
 from tqdm import tqdm
 
 from faceforward.datamodules.people import check_ages
-from faceforward.diffusion.editing import EditSettings, edit
+from faceforward.diffusion.editing import EditSettings, edit, saved_settings
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, saved_template
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 EMBEDDED = "face-ldm-128"
-FADING_EDIT = EditSettings()
 SIZE = 512  # side of what people look at
 
 
@@ -56,7 +55,8 @@ class AgeEditor(LightningModule):
         lora: Folder or file of a LoRA of the UNet, as `train: lora` exports it, to add to that model.
         precision: Of the UNet.
         inversion: How the photograph is turned into noise; None takes direct inversion.
-        edit: How far the targets are held to the source.
+        edit: How far the targets are held to the source; None takes what lies beside the model, if its folder
+            has settings that were chosen for it, else FADING's.
         template: Words of the prompts; None takes those that the model or LoRA was specialised with, if its
             folder says them, else FADING's.
         detector: Finds faces; None takes the best one that is here.
@@ -78,7 +78,7 @@ class AgeEditor(LightningModule):
         lora: str | None = None,
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         inversion: Inversion | None = None,
-        edit: EditSettings = FADING_EDIT,
+        edit: EditSettings | None = None,
         template: PromptTemplate | None = None,
         detector: Detector | None = None,
         age_estimator: AgeEstimator | None = None,
@@ -90,8 +90,8 @@ class AgeEditor(LightningModule):
         self.target_ages = check_ages(target_ages)
         self.pretrained = pretrained
         self.inversion = inversion or DirectInversion()
-        self.edit_settings = edit
         folder = resolve(pretrained or EMBEDDED)
+        self.edit_settings = edit or saved_settings(folder)
         self.template = template or saved_template(lora, folder)
         self.max_batch = max_batch
         self._check_guidance()

@@ -13,6 +13,8 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from faceforward.callbacks.folders import replace_folder
+from faceforward.diffusion.edit_batch import SETTINGS_FILE
+from faceforward.diffusion.prompts import TEMPLATE_FILE
 from faceforward.diffusion.vocabulary import unpack_tokenizer
 from faceforward.errors import ConfigurationError
 
@@ -59,9 +61,13 @@ def assemble_half(pipeline: Path, output: Path, *, vae: Path | None = None) -> i
         content = json.loads(config.read_text(encoding="utf-8"))
         if content.pop("_name_or_path", None) is not None:
             config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    for kept in ("README.md", "MODEL_CARD.md"):
-        if (output / kept).exists():
-            shutil.copy(output / kept, temporary / kept)
+    for folder, names in (
+        (output, ("README.md", "MODEL_CARD.md", SETTINGS_FILE)),
+        (pipeline, (TEMPLATE_FILE,)),
+    ):
+        for name in names:
+            if (folder / name).exists():
+                shutil.copy(folder / name, temporary / name)
     replace_folder(temporary, output)
     return sum(f.stat().st_size for f in output.rglob("*.safetensors"))
 

@@ -53,7 +53,8 @@ class NullTextInversion:
 
     Args:
         steps: DDIM steps.
-        guidance_scale: At which the photograph must come back; the edit's.
+        guidance_scale: At which the photograph must come back: the edit's. None is 7.5, and `AgeEditor` puts
+            its edit's in.
         inner_steps: At most so many optimiser steps per DDIM step.
         lr: Adam's learning rate at the noisiest step; it falls by `lr / lr_decay` a step.
         lr_decay: See `lr`; above `steps`.
@@ -71,7 +72,7 @@ class NullTextInversion:
         self,
         *,
         steps: int = 50,
-        guidance_scale: float = 7.5,
+        guidance_scale: float | None = None,
         inner_steps: int = 10,
         lr: float = 1e-2,
         lr_decay: int = 100,
@@ -91,6 +92,11 @@ class NullTextInversion:
         self.early_stop = early_stop
         self.early_stop_increment = early_stop_increment
         self.checkpointing = checkpointing
+
+    @property
+    def guidance(self) -> float:
+        """The guidance that counts."""
+        return 7.5 if self.guidance_scale is None else self.guidance_scale
 
     def invert(
         self, model: LatentDiffusion, latents: torch.Tensor, prompt: str, *, on_step: OnStep | None = None
@@ -145,9 +151,7 @@ class NullTextInversion:
                 goal = wanted[len(steps) - 1 - index].unsqueeze(0)
                 null, inner = self._fit(model, steps, index, current, conditional, goal, null)
                 with torch.no_grad():
-                    output = torch.lerp(
-                        model.predict(current, timestep, null), conditional, self.guidance_scale
-                    )
+                    output = torch.lerp(model.predict(current, timestep, null), conditional, self.guidance)
                     current = steps.denoise(index, current, output)
                 path.append(current)
                 nulls.append(null)
@@ -186,7 +190,7 @@ class NullTextInversion:
         with torch.enable_grad():
             for _ in range(self.inner_steps):
                 unconditional = model.predict(current, steps.timesteps[index], null)
-                output = torch.lerp(unconditional, conditional, self.guidance_scale)
+                output = torch.lerp(unconditional, conditional, self.guidance)
                 loss = F.mse_loss(steps.denoise(index, current, output), goal)
                 optimizer.zero_grad()
                 loss.backward()

@@ -115,6 +115,8 @@ class AgeEditor(LightningModule):
 
     def _check_guidance(self) -> None:
         scale = self.edit_settings.guidance_scale
+        if isinstance(self.inversion, NullTextInversion) and self.inversion.guidance_scale is None:
+            self.inversion.guidance_scale = scale
         if isinstance(self.inversion, NullTextInversion) and self.inversion.guidance_scale != scale:
             raise ConfigurationError(
                 f"null-text inversion was set to guidance {self.inversion.guidance_scale:g} and the edit to "

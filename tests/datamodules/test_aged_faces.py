@@ -19,14 +19,10 @@ from faceforward.datamodules.labelled_folder import LabelledFolder
 from faceforward.datamodules.splits import Filters
 from faceforward.errors import ConfigurationError
 from faceforward.train import main
+from tiny_training import QUIET
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "data"
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*smaller than the logging interval:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*Checkpoint directory:UserWarning"),
-]
+pytestmark = QUIET
 
 
 @pytest.fixture(scope="module")

@@ -131,7 +131,12 @@ def test_refused(tiny_sd):
     with pytest.raises(ConfigurationError, match="0 to 100"):
         AgeEditor(target_ages=[200], pretrained=str(tiny_sd))
     with pytest.raises(ConfigurationError, match=r"guidance 3 and the edit to 7\.5"):
-        AgeEditor(target_ages=[20], inversion=NullTextInversion(guidance_scale=3.0))
+        AgeEditor(target_ages=[20], pretrained=str(tiny_sd), inversion=NullTextInversion(guidance_scale=3.0))
+    settings = EditSettings(guidance_scale=4.0)
+    editor = AgeEditor(
+        target_ages=[20], pretrained=str(tiny_sd), edit=settings, inversion=NullTextInversion()
+    )
+    assert editor.inversion.guidance == 4.0
     with pytest.raises(WeightsUnavailableError, match="nowhere"):
         AgeEditor(target_ages=[20], pretrained="./nowhere")
 

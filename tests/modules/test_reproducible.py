@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from faceforward.cli import FaceforwardCLI
 from faceforward.datamodules.latent_faces import LatentFaces
 from faceforward.modules.specialization import Specialization
+from tiny_training import QUIET
 from training_data import write_archive
 
 ROOT = Path(__file__).parents[2]
@@ -21,12 +22,7 @@ KEEP = (
     "--trainer.callbacks+={class_path: lightning.pytorch.callbacks.ModelCheckpoint, init_args: "
     "{every_n_train_steps: 1, save_top_k: -1, monitor: step, mode: max, filename: '{step}'}}"
 )
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*does not have many workers:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*smaller than the logging interval:UserWarning"),
-    pytest.mark.filterwarnings("ignore:Found .* in eval mode:UserWarning"),
-    pytest.mark.filterwarnings("ignore:.*Checkpoint directory:UserWarning"),
-]
+pytestmark = QUIET
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +39,9 @@ def arguments(archive, tiny_sd, tiny_vae, tmp_path_factory):
         "--data.init_args.batch_size=4",
         f"--data.init_args.vae={tiny_vae}", f"--data.init_args.cache_dir={tmp_path_factory.mktemp('cache')}",
         f"--model.init_args.init_from={tiny_sd}", "--model.init_args.optimizer.init_args.lr=1e-3",
-        "--model.init_args.lr_scheduler.init_args.warmup_steps=2", "--trainer.accelerator=cpu",
+        "--model.init_args.lr_scheduler.init_args.warmup_steps=2",
+        "--model.init_args.lr_scheduler.init_args.total_steps=8",  # whenever the run is to stop
+        "--trainer.accelerator=cpu",
         "--trainer.precision=32-true", "--trainer.limit_val_batches=0", "--trainer.max_steps=8",
         "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false",
     ]  # fmt: skip

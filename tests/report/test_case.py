@@ -1,6 +1,7 @@
 import json
 import resource
 import signal
+from contextlib import contextmanager
 
 import pytest
 from PIL import Image
@@ -65,22 +66,27 @@ def test_sweep_restores_what_was_being_replaced(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """Writes beyond 30 kB fail in this process, as they do on a full disk."""
+    """Writes beyond 30 kB fail in this process, as they do on a full disk.
+
+    Not for a whole test: pytest's own output may go to a file that is longer.
+    """
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("full_disk")
 def test_full_disk_leaves_nothing_half_done(tmp_path):
-    with pytest.raises(OSError, match="File too large"):
-        write_case(tmp_path, make_result(), input_sha256="s", key="k")
-    with pytest.raises(OSError, match="File too large"):
+    result = make_result()
+    with full_disk(), pytest.raises(OSError, match="File too large"):
+        write_case(tmp_path, result, input_sha256="s", key="k")
+    with full_disk(), pytest.raises(OSError, match="File too large"):
         write_atomically(tmp_path / "m", "x" * 40_000)
     assert list(tmp_path.iterdir()) == []
 

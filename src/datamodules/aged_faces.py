@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from faceforward.datamodules.draws import FixedDraws, ResumableLoader, collate, training_sampler
+from faceforward.datamodules.draws import ordered_loader, training_loader
 from faceforward.datamodules.face_crops import CropMaker, Cut
 from faceforward.datamodules.latent_cache import LatentCache
 from faceforward.datamodules.latent_faces import LatentFacesDataset
@@ -169,22 +169,18 @@ class AgedFaces(LightningDataModule):
             logger.info("%s: %d photographs of %d people in %s", self.root, len(labels), people, split)
 
     def _loading(self) -> dict[str, Any]:
-        workers = self.num_workers
-        return {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": collate}
+        return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled or age-balanced batches; the last incomplete one is dropped."""
         dataset = self.datasets["train"]
         weights = balance_weights([label.age for label in dataset.labels], self.balance)
-        sampler = training_sampler(
-            self.trainer, len(dataset), self.batch_size, seed=self.seed, weights=weights
+        return training_loader(
+            self.trainer, dataset, self.batch_size, seed=self.seed, weights=weights, **self._loading()
         )
-        return ResumableLoader(dataset, self.batch_size, sampler=sampler, drop_last=True, **self._loading())
 
     def _in_order(self, split: Split) -> DataLoader:
-        dataset = self.datasets[split]
-        sampler = FixedDraws(len(dataset), seed=self.seed)
-        return DataLoader(dataset, self.batch_size, sampler=sampler, **self._loading())
+        return ordered_loader(self.datasets[split], self.batch_size, seed=self.seed, **self._loading())
 
     def val_dataloader(self) -> DataLoader:
         """The val split in order."""

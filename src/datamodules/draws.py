@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.data import DataLoader, DistributedSampler, Sampler, default_collate
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler, default_collate
 
 from faceforward.errors import ConfigurationError
 
@@ -177,3 +177,35 @@ class FixedDraws(Sampler):
 
     def __len__(self) -> int:
         return self.size
+
+
+def training_loader(
+    trainer: Trainer | None,
+    dataset: Dataset,
+    batch_size: int,
+    *,
+    seed: int,
+    weights: Sequence[float] | None = None,
+    **loading: Any,
+) -> ResumableLoader:
+    """Shuffled or weighted batches of a data set that takes `Draw`s; the last incomplete one is dropped.
+
+    Args:
+        trainer: See `training_sampler`, as the others.
+        dataset: Of samples that hold `gender`.
+        batch_size: Of each rank.
+        seed: Of the run.
+        weights: See `DrawSampler`.
+        loading: For the `DataLoader`.
+    """
+    size = len(dataset)  # type: ignore[arg-type]
+    sampler = training_sampler(trainer, size, batch_size, seed=seed, weights=weights)
+    return ResumableLoader(
+        dataset, batch_size, sampler=sampler, drop_last=True, collate_fn=collate, **loading
+    )
+
+
+def ordered_loader(dataset: Dataset, batch_size: int, *, seed: int, **loading: Any) -> DataLoader:
+    """Every sample once, in order, with the same draws each time; see `training_loader`."""
+    sampler = FixedDraws(len(dataset), seed=seed)  # type: ignore[arg-type]
+    return DataLoader(dataset, batch_size, sampler=sampler, collate_fn=collate, **loading)

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from faceforward.datamodules.aligned_faces import AlignedFacesDataset, LabelledFace, read_labels
-from faceforward.datamodules.draws import Draw, FixedDraws, ResumableLoader, collate, training_sampler
+from faceforward.datamodules.draws import Draw, ordered_loader, training_loader
 from faceforward.datamodules.moments import encode_batch, load_vae
 from faceforward.datamodules.splits import balance_weights
 from faceforward.errors import ConfigurationError
@@ -155,13 +155,8 @@ class LatentFaces(LightningDataModule):
         """Shuffled or age-balanced batches; the last incomplete one is dropped."""
         dataset = self.datasets["train"]
         weights = balance_weights([label.age for label in dataset.labels], self.balance)
-        sampler = training_sampler(
-            self.trainer, len(dataset), self.batch_size, seed=self.seed, weights=weights
-        )
-        return ResumableLoader(dataset, self.batch_size, sampler=sampler, drop_last=True, collate_fn=collate)
+        return training_loader(self.trainer, dataset, self.batch_size, seed=self.seed, weights=weights)
 
     def val_dataloader(self) -> DataLoader:
         """The val split in order."""
-        dataset = self.datasets["val"]
-        sampler = FixedDraws(len(dataset), seed=self.seed)
-        return DataLoader(dataset, self.batch_size, sampler=sampler, collate_fn=collate)
+        return ordered_loader(self.datasets["val"], self.batch_size, seed=self.seed)

@@ -115,9 +115,11 @@ class AgeEditor(LightningModule):
 
     def _check_guidance(self) -> None:
         scale = self.edit_settings.guidance_scale
-        if isinstance(self.inversion, NullTextInversion) and self.inversion.guidance_scale is None:
+        if not isinstance(self.inversion, NullTextInversion):
+            return
+        if self.inversion.guidance_scale is None:
             self.inversion.guidance_scale = scale
-        if isinstance(self.inversion, NullTextInversion) and self.inversion.guidance_scale != scale:
+        if self.inversion.guidance_scale != scale:
             raise ConfigurationError(
                 f"null-text inversion was set to guidance {self.inversion.guidance_scale:g} and the edit to "
                 f"{scale:g}; the photograph only comes back when inversion.guidance_scale and "

@@ -135,9 +135,9 @@ class DenoisingModule(TrainedModule):
             self.text_encoder.eval()
         return self
 
-    def _trained_names(self) -> set[str]:
+    def _trained(self) -> dict[str, torch.Tensor]:
         return {
-            name.replace("_fsdp_wrapped_module.", "")  # FSDP's checkpoints have the plain names
+            name.replace("_fsdp_wrapped_module.", ""): parameter  # FSDP's checkpoints have the plain names
             for name, parameter in self.named_parameters()
             if parameter.requires_grad
         }
@@ -149,7 +149,7 @@ class DenoisingModule(TrainedModule):
             TrainingError: A loss was no number.
         """
         self._refuse_divergence()
-        trained = self._trained_names()
+        trained = self._trained()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -161,7 +161,7 @@ class DenoisingModule(TrainedModule):
         if "state_dict" not in checkpoint:  # FSDP and DeepSpeed load the weights themselves
             return
         state = checkpoint["state_dict"]
-        mine = {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+        mine = self._trained()
         missing = sorted(mine.keys() - state.keys())
         misfits = sorted(name for name in mine.keys() & state.keys() if mine[name].shape != state[name].shape)
         unknown = sorted(state.keys() - mine.keys())

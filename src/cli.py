@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningCLI
 
 from faceforward.errors import FaceforwardError
+from faceforward.precision import has_bfloat16
 
 if TYPE_CHECKING:
     from lightning.pytorch.cli import LightningArgumentParser
+
+logger = logging.getLogger(__name__)
 
 # References between YAML files are resolved after all of them are read: see shared facts on `omegaconf+`.
 set_parsing_settings(omegaconf_absolute_to_relative_paths=True)
@@ -65,6 +70,20 @@ class FaceforwardCLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse `args` alone; Lightning would warn when the shell's own arguments are others."""
         self.config = parser.parse_args(args)
+
+    def before_instantiate_classes(self) -> None:
+        """Take float32 instead of bfloat16 where the CPU would emulate it, and say so."""
+        trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
+        on_cpu = trainer.accelerator == "cpu" or (
+            trainer.accelerator == "auto" and not torch.accelerator.is_available()
+        )
+        if on_cpu and str(trainer.precision).startswith("bf16") and not has_bfloat16():
+            logger.warning(
+                "this CPU has no bfloat16 instructions and would emulate them, ten times slower: "
+                "trainer.precision is 32-true instead of %s",
+                trainer.precision,
+            )
+            trainer.precision = "32-true"
 
     def instantiate_classes(self) -> None:
         """Build module and data; what they refuse comes out as itself, not wrapped in the parser's error.

@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 
 from faceforward.errors import ConfigurationError
+from faceforward.precision import has_bfloat16
 from faceforward.pretrained import REGISTRY, resolve
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
@@ -27,7 +28,7 @@ def encode_batch(vae: AutoencoderKL, images: torch.Tensor) -> torch.Tensor:
     """
     both = torch.cat([images, images.flip(-1)]).to(vae.device).contiguous(memory_format=torch.channels_last)
     # bfloat16 halves the time; its error is far below the noise that training adds to every latent
-    with torch.autocast(vae.device.type, torch.bfloat16):
+    with torch.autocast(vae.device.type, torch.bfloat16, enabled=has_bfloat16(vae.device)):
         moments = vae.encode(both).latent_dist.parameters.half().cpu()
     return torch.stack(moments.chunk(2), dim=1)
 

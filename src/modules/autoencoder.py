@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +33,33 @@ def gradient_loss(prediction: torch.Tensor, target: torch.Tensor, scales: int = 
     return total / scales
 
 
+# Luma of ITU-R BT.601; hue turns about the grey axis.
+LUMA = (0.299, 0.587, 0.114)
+
+
+def color_matrices(count: int, *, hue: float, saturation: float, generator: torch.Generator) -> torch.Tensor:
+    """Random colour changes that keep grey grey.
+
+    Args:
+        count: How many, B.
+        hue: Largest turn of the hue, radians.
+        saturation: Saturation is multiplied by a number from `1 - saturation` to `1 + saturation`.
+        generator: On the CPU.
+
+    Returns:
+        `(B, 3, 3)`, to be multiplied onto RGB columns.
+    """
+    grey = torch.full((3, 1), 1 / math.sqrt(3))
+    x, y, z = grey.flatten().tolist()
+    cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = (torch.rand(count, 1, 1, generator=generator) * 2 - 1) * hue
+    onto_grey = grey @ grey.T
+    turn = angle.cos() * torch.eye(3) + angle.sin() * cross + (1 - angle.cos()) * onto_grey
+    factor = 1 + (torch.rand(count, 1, 1, generator=generator) * 2 - 1) * saturation
+    luma = torch.tensor(LUMA).expand(3, 3)
+    return turn @ (luma + factor * (torch.eye(3) - luma))
+
+
 class Autoencoder(TrainedModule):
     """AutoencoderKL with L1, multi-scale gradient and KL loss (arXiv 2112.10752, without its GAN).
 
@@ -41,6 +69,8 @@ class Autoencoder(TrainedModule):
             model over these latents stays valid.
         gradient_weight: Weight of the gradient loss.
         kl_weight: Weight of the KL divergence per element.
+        color_jitter: Share of training pictures whose hue and saturation are changed, before the encoder: colours
+            that are rare in the data (light hair, green clothes) are learnt all the same.
         optimizer: See `TrainedModule`.
         lr_scheduler: See `TrainedModule`.
     """
@@ -52,6 +82,7 @@ class Autoencoder(TrainedModule):
         train_encoder: bool = True,
         gradient_weight: float = 1.0,
         kl_weight: float = 1e-6,
+        color_jitter: float = 0.0,
         optimizer: OptimizerCallable = adamw,
         lr_scheduler: LRSchedulerCallable | None = None,
     ) -> None:
@@ -59,6 +90,7 @@ class Autoencoder(TrainedModule):
         self.train_encoder = train_encoder
         self.gradient_weight = gradient_weight
         self.kl_weight = kl_weight
+        self.color_jitter = color_jitter
         self.vae = AutoencoderKL.from_pretrained(init_from, dtype=torch.float32)
         self.vae.to(memory_format=torch.channels_last)
         if not train_encoder:
@@ -75,6 +107,8 @@ class Autoencoder(TrainedModule):
         images = batch["image"].contiguous(memory_format=torch.channels_last)
         mirrored = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
         images = torch.where(mirrored, images.flip(-1), images)
+        if self.color_jitter:
+            images = self._jittered(images)
         with torch.set_grad_enabled(self.train_encoder):
             posterior = self.vae.encode(images).latent_dist
         reconstruction = self.vae.decode(posterior.sample()).sample.float()
@@ -87,6 +121,15 @@ class Autoencoder(TrainedModule):
             self.log("train/kl", kl)
         self.log_dict({"train/loss": loss, "train/l1": pixel, "train/gradient": edges})
         return loss
+
+    def _jittered(self, images: torch.Tensor) -> torch.Tensor:
+        count = len(images)
+        generator = torch.Generator().manual_seed(int(torch.randint(2**62, ())))
+        matrices = color_matrices(count, hue=0.6, saturation=0.6, generator=generator)
+        untouched = torch.rand(count, 1, 1, generator=generator) >= self.color_jitter
+        matrices = torch.where(untouched, torch.eye(3), matrices).to(images)
+        changed = torch.einsum("bij,bjhw->bihw", matrices, images).clamp(-1, 1)
+        return changed.contiguous(memory_format=torch.channels_last)
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """PSNR of the reconstruction, mean over pictures."""

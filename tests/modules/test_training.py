@@ -10,7 +10,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from faceforward.cli import FaceforwardCLI
 from faceforward.datamodules.latent_faces import LatentFaces
 from faceforward.errors import ConfigurationError
-from faceforward.modules.autoencoder import Autoencoder, gradient_loss
+from faceforward.modules.autoencoder import Autoencoder, color_matrices, gradient_loss
 from faceforward.modules.schedules import WarmupCosine
 from faceforward.modules.specialization import Specialization
 from faceforward.modules.text_to_image import TextToImage
@@ -177,3 +177,13 @@ def test_schedule_warms_up_holds_and_decays():
     assert rates[:7] == [0.5, 1, 1, 1, 1, 1, 1]
     assert rates[8] == pytest.approx(0.5)
     assert rates[10] == pytest.approx(0)
+
+
+def test_color_changes_keep_grey_and_turn_the_rest():
+    matrices = color_matrices(50, hue=0.6, saturation=0.6, generator=torch.Generator().manual_seed(0))
+    grey = torch.full((3,), 0.37)
+    assert torch.allclose(matrices @ grey, grey.expand(50, 3), atol=1e-6)
+    red = matrices @ torch.tensor([1.0, 0.0, 0.0])
+    assert red.std(0).min() > 0.02
+    still = color_matrices(5, hue=0.0, saturation=0.0, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(still, torch.eye(3).expand(5, 3, 3), atol=1e-6)

@@ -3,7 +3,8 @@
     python benchmarks/ageing.py                       all 267 val photographs, targets 10..70, embedded model
     python benchmarks/ageing.py --photos 24 --inversions direct,negative-prompt,ddim,null-text
 
-Each photograph is a line in a JSON lines file, so a run that was ended goes on where it was.
+Each photograph is a line in a JSON lines file, so a run that was ended goes on where it was, and processes with
+`--share 1/2` and `--share 2/2` may fill one file; a run without shares then reports it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from real_faces import ARCHIVE, pictures
 
 from faceforward.datamodules.aligned_faces import read_labels
+from faceforward.diffusion.color import restore_colors
 from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct, saved_settings
 from faceforward.diffusion.inversion import (
     DDIMInversion,
@@ -51,8 +53,13 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--archive", type=Path, default=ARCHIVE)
     parser.add_argument("--pretrained", type=Path, default=None, help="default: the embedded model")
+    parser.add_argument("--photos", type=int, default=None, help="spread evenly over the split; default all")
+    parser.add_argument("--share", default="1/1", help="this process's share of the photographs, as in 2/3")
+    parser.add_argument("--split", choices=("train", "val"), default="val")
     parser.add_argument(
-        "--photos", type=int, default=None, help="spread evenly over the val split; default all"
+        "--no-reconstruction",
+        action="store_true",
+        help="leave out what is not of the edits: a quarter of the time",
     )
     parser.add_argument("--targets", default="10,20,30,40,50,60,70")
     parser.add_argument("--inversions", default="direct")
@@ -60,6 +67,7 @@ def arguments() -> argparse.Namespace:
     for name in ("guidance", "cross-replace", "self-replace", "self-side", "age-weight"):
         parser.add_argument(f"--{name}", type=float, help="default: what lies beside the model")
     parser.add_argument("--blend-threshold", type=float, help="of LocalBlend; below 0 leaves it out")
+    parser.add_argument("--restore-colors", action=argparse.BooleanOptionalAction, help="default: as above")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=Path("runs/ageing.jsonl"))
     parser.add_argument("--pictures", type=Path, help="folder for one row of pictures per photograph")
@@ -74,6 +82,7 @@ def settings_of(args: argparse.Namespace) -> EditSettings:
         "self_replace": args.self_replace,
         "self_side": args.self_side,
         "age_weight": args.age_weight,
+        "restore_colors": args.restore_colors,
     }
     settings = saved_settings(args.pretrained or embedded_model())
     settings = dataclasses.replace(settings, **{k: v for k, v in given.items() if v is not None})
@@ -85,13 +94,17 @@ def settings_of(args: argparse.Namespace) -> EditSettings:
 
 def measure(args: argparse.Namespace) -> list[dict]:
     """Edit every photograph with every inversion; one record each."""
-    labels = [label for label in read_labels(args.archive) if label.split == "val"]
+    labels = [label for label in read_labels(args.archive) if label.split == args.split]
     if args.photos is not None:
         labels = [labels[i] for i in np.linspace(0, len(labels) - 1, args.photos).round().astype(int)]
+    share, shares = map(int, args.share.split("/"))
+    labels = labels[share - 1 :: shares]
     args.output.parent.mkdir(parents=True, exist_ok=True)
     done = [json.loads(line) for line in args.output.read_text().splitlines()] if args.output.exists() else []
     key = {
-        name: str(value) for name, value in vars(args).items() if name not in ("output", "pictures", "photos")
+        name: str(value)
+        for name, value in vars(args).items()
+        if name not in ("output", "pictures", "photos", "threads", "share")
     }
     known = {(r["file"], r["inversion"]) for r in done if r["key"] == {**key, "inversions": r["inversion"]}}
     model = load_pipeline(args.pretrained or embedded_model())
@@ -116,12 +129,14 @@ def measure(args: argparse.Namespace) -> list[dict]:
             prompts = [template.prompt(age, label.gender) for age in targets]
             result = edit(model, trajectory, prompts, settings, words=template.words)
             edited = model.decode_latents(result.latents)
+            if settings.restore_colors:
+                edited = restore_colors(edited, image, ceiling)
             ended = time.perf_counter()
             back = [
                 model.decode_latents(reconstruct(model, trajectory, settings, inject=inject).reconstruction)[
                     0
                 ]
-                for inject in (True, False)
+                for inject in (() if args.no_reconstruction else (True, False))
             ]
             descriptors = embedder.embed([image, ceiling, *edited])
             records.append(
@@ -136,8 +151,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
                     "estimated_source": estimator.estimate([image])[0].years,
                     "distance": distance(descriptors[2:], descriptors[0]).tolist(),
                     "distance_roundtrip": float(distance(descriptors[1], descriptors[0])),
-                    "psnr": psnr(back[0], ceiling),
-                    "psnr_uninjected": psnr(back[1], ceiling),
+                    **dict(zip(("psnr", "psnr_uninjected"), (psnr(b, ceiling) for b in back), strict=False)),
                     "psnr_roundtrip": psnr(ceiling, image),
                     "seconds_inversion": inverted - begun,
                     "seconds_edit": ended - inverted,
@@ -195,7 +209,9 @@ def report(records: list[dict]) -> None:
             ("seconds_edit", "seconds of the edit"),
             ("evaluations", "UNet sample evaluations"),
         ):
-            values = np.array([r[field] for r in rows])
+            values = np.array([r[field] for r in rows if field in r])
+            if not len(values):
+                continue
             sys.stdout.write(f"  {text}: {values.mean():.2f} (s.d. {values.std():.2f})\n")
 
 

@@ -36,6 +36,8 @@ class EditSettings:
         age_weight: Factor of the cross-attention to the age's words while it is replaced; 1 changes nothing.
         local_blend: Keeps the photograph away from the changed words; None leaves it out.
         tail: See `tokens.replacement_mapper`.
+        restore_colors: Give the edits the colours that the autoencoder loses of the photograph, see
+            `color.restore_colors`; of use where the autoencoder is small.
     """
 
     guidance_scale: float = 7.5
@@ -45,6 +47,7 @@ class EditSettings:
     age_weight: float = 1.0
     local_blend: LocalBlend | None = field(default_factory=LocalBlend)
     tail: Tail = "unshifted"
+    restore_colors: bool = False
 
 
 SETTINGS_FILE = "edit_settings.json"  # beside a model for which they were chosen by measurement

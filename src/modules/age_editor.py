@@ -16,6 +16,7 @@ from lightning import LightningModule
 from tqdm import tqdm
 
 from faceforward.datamodules.people import check_ages
+from faceforward.diffusion.color import restore_colors
 from faceforward.diffusion.editing import EditSettings, edit, saved_settings
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
@@ -213,6 +214,8 @@ class AgeEditor(LightningModule):
         inverted = result.reconstruction
         assert inverted is not None  # asked for
         ceiling, back, *images = self.diffusion.decode_latents(torch.cat([latents, inverted, result.latents]))
+        if self.edit_settings.restore_colors:
+            images = list(restore_colors(np.stack(images), source, ceiling))
         return AgeEdit(
             images=dict(zip(targets, images, strict=True)),
             reconstruction=ceiling,

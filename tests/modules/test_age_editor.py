@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from lightning import Trainer
 
+from faceforward.diffusion.color import restore_colors
 from faceforward.diffusion.editing import EditSettings
 from faceforward.diffusion.inversion import DirectInversion, NullTextInversion
 from faceforward.diffusion.prompts import PromptTemplate
@@ -60,6 +61,17 @@ def test_settings_are_json_and_follow_the_photograph(editor, result):
     assert settings["model"]["name"] == "sd"
     assert settings["inversion"] == {"class": "DirectInversion", "steps": 3}
     assert settings["edit"]["guidance_scale"] == 7.5
+
+
+def test_lost_colours_come_back_where_asked(editor, result, monkeypatch):
+    monkeypatch.setattr(editor, "edit_settings", EditSettings(restore_colors=True))
+    restored = editor.edit(result.edit.source, result.face, [20, 40])
+    plain = np.stack([result.edit.images[age] for age in (20, 40)])
+    expected = restore_colors(plain, result.edit.source, result.edit.reconstruction)
+    np.testing.assert_allclose(
+        np.stack(list(restored.images.values())).astype(int), expected.astype(int), atol=1
+    )
+    assert (expected != plain).any()
 
 
 def test_other_records_pass_through(editor):

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +27,7 @@ from PIL import Image
 from real_faces import ARCHIVE, pictures
 
 from faceforward.datamodules.aligned_faces import read_labels
+from faceforward.precision import has_bfloat16
 from faceforward.pretrained import resolve
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +60,18 @@ def write_folder(folder: Path, archive: Path, count: int) -> None:
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
 
 
+def write_archive(path: Path, archive: Path, count: int) -> None:
+    """The same photographs as a zip with `labels.csv`, so that no others are encoded."""
+    labels = [label for label in read_labels(archive) if label.split == "train"][:count]
+    labels.append(next(label for label in read_labels(archive) if label.split == "val"))
+    lines = ["file,age,gender,split"]
+    lines += [f"{label.file},{label.age},{label.gender},{label.split}" for label in labels]
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
+        target.writestr("labels.csv", "\n".join(lines) + "\n")
+        for label in labels:
+            target.writestr(label.file, source.read(label.file))
+
+
 def main() -> int:
     """Measure both and print the ratio."""
     parser = argparse.ArgumentParser(
@@ -76,20 +90,24 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "photos").mkdir()
-        write_folder(folder / "photos", args.archive, args.many * args.pairs // 2)
+        count = args.many * args.pairs // 2
+        write_folder(folder / "photos", args.archive, count)
+        write_archive(folder / "faces.zip", args.archive, count)
         theirs = [
             sys.executable, str(args.script), f"--pretrained_model_name_or_path={model}",
             f"--train_data_dir={folder / 'photos'}", "--resolution=128", f"--train_batch_size={args.pairs}",
-            "--mixed_precision=bf16", "--learning_rate=1e-5", "--lr_warmup_steps=0", "--use_ema",
+            f"--mixed_precision={'bf16' if has_bfloat16() else 'no'}", "--learning_rate=1e-5", "--lr_warmup_steps=0", "--use_ema",
             "--foreach_ema", "--random_flip", f"--output_dir={folder / 'theirs'}", "--report_to=tensorboard",
             f"--cache_dir={folder / 'cache'}", "--checkpointing_steps=100000",
         ]  # fmt: skip
         ours = [
             sys.executable, str(ROOT / "train.py"), "fit",
             "-c", str(ROOT / "configs/experiment/specialize_faces128.yaml"),
-            f"--data.init_args.archive={args.archive}", "--data.init_args.exclude=null",
+            f"--data.init_args.archive={folder / 'faces.zip'}", "--data.init_args.exclude=null",
+            f"--data.init_args.cache_dir={folder / 'latents'}",
             f"--data.init_args.batch_size={args.pairs // 2}", f"--model.init_args.init_from={model}",
             f"--data.init_args.vae={model}/vae",
+            f"--trainer.precision={'bf16-mixed' if has_bfloat16() else '32-true'}",
             "--model.init_args.train=unet", "--trainer.limit_val_batches=0", "--trainer.logger=false",
             "--trainer.enable_progress_bar=false", f"--trainer.default_root_dir={folder / 'ours'}",
         ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The `faceforward` command: infer, train, prepare, doctor, download, demo."""
+"""The `faceforward` command: infer, train, export, prepare, doctor, download, demo."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ USAGE = """usage: faceforward COMMAND ...
                       age every photograph (NAME: age); the same as infer.py -c configs/infer/NAME.yaml
   train fit|validate|test -c CONFIG ...
                       the same as train.py
+  export --checkpoint CKPT --config RUN/config.yaml --output DIR
+                      a checkpoint of a training as a diffusers folder
   prepare aihub|folder|utkface|ffhq-aging --root PATH --output DIR
                       cut out the faces of a labelled collection, for training
   demo                age one public-domain photograph to several ages
@@ -24,6 +26,7 @@ Each command explains itself with --help.
 COMMANDS = {
     "infer": "faceforward.infer",
     "train": "faceforward.train",
+    "export": "faceforward.commands.export",
     "prepare": "faceforward.commands.prepare",
     "demo": "faceforward.commands.demo",
     "doctor": "faceforward.commands.doctor",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from faceforward.errors import FaceforwardError
 from faceforward.precision import has_bfloat16
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from lightning.pytorch.cli import LightningArgumentParser
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,24 @@ def resolve_configs(arguments: list[str]) -> list[str]:
     return resolved
 
 
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Let what a class refuses come out as itself, not wrapped in the parser's error.
+
+    Raises:
+        FaceforwardError: A class cannot work with what it was given.
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, FaceforwardError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
+
+
 class FaceforwardCLI(LightningCLI):
     """LightningCLI in subclass mode: a YAML names the module and the data it is about."""
 
@@ -91,15 +112,8 @@ class FaceforwardCLI(LightningCLI):
         Raises:
             FaceforwardError: A class cannot work with what it was given.
         """
-        try:
+        with own_errors():
             super().instantiate_classes()
-        except (TypeError, ValueError) as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, FaceforwardError):
-                cause = cause.__cause__ or cause.__context__
-            if cause is None:
-                raise
-            raise cause from None
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Nothing beyond Lightning's own; doors that have short flags add them."""

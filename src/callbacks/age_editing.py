@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
 from faceforward.callbacks.edit_plan import DEFAULT_PLAN, EditPlan
 from faceforward.callbacks.edits import ValidationEdits
@@ -29,7 +30,8 @@ logger = logging.getLogger(__name__)
 class AgeEditing(Callback):
     """Edits the same validation photographs to the same ages again and again; each time one PNG.
 
-    `NAME/step-00000500.png` in the run's folder, marked as synthetic. The sanity check edits one photograph
+    `NAME/step-00000500.png` in the run's folder, marked as synthetic; `train.py validate` takes the step from
+    its checkpoint. The sanity check edits one photograph
     in two steps, so that what cannot work is said at once. Pictures leave the machine only with `log_images`.
 
     Args:
@@ -62,6 +64,7 @@ class AgeEditing(Callback):
         self.log_images = log_images
         self.edits = ValidationEdits(edits)
         self._last = -1
+        self._loaded: int | None = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the edits, which callbacks of one plan share.
@@ -71,6 +74,9 @@ class AgeEditing(Callback):
         """
         self.edits = self.edits.shared(trainer, pl_module, self)
         self.edits.forget()
+        self._loaded = None
+        if stage == "test":  # the figures of `AgeEvaluation` are what a test is for
+            return
         timed = self.every_n_steps or self.every_n_epochs or trainer.limit_val_batches != 0  # type: ignore[attr-defined]
         if not (timed and self.edits.available(trainer)) and trainer.is_global_zero:
             logger.warning(
@@ -80,6 +86,17 @@ class AgeEditing(Callback):
             isinstance(g, TensorBoardLogger | WandbLogger) for g in trainer.loggers
         ):
             logger.warning("AgeEditing has log_images, and no logger of this run takes pictures")
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note the checkpoint's step: a validation alone counts none."""
+        self._loaded = checkpoint["global_step"]
+
+    def _step(self, trainer: Trainer) -> int:
+        """The step that the weights are of."""
+        alone = trainer.state.fn != TrainerFn.FITTING
+        return self._loaded if alone and self._loaded is not None else trainer.global_step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Count from where a resumed run stands."""
@@ -104,13 +121,13 @@ class AgeEditing(Callback):
             self._run(trainer, pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Edit at each validation, unless steps or epochs were asked for; the sanity check tries it out."""
+        """Edit at each validation, unless a fit does so by steps or epochs; the sanity check tries it out."""
         if trainer.sanity_checking:
             if not self.edits.available(trainer):
                 return
             with together(trainer, "the trial of AgeEditing"):
                 self.edits.make(trainer, pl_module, trial=True)  # type: ignore[arg-type]
-        elif not self.every_n_steps and not self.every_n_epochs:
+        elif trainer.state.fn != TrainerFn.FITTING or not (self.every_n_steps or self.every_n_epochs):
             self._run(trainer, pl_module)
 
     def _run(self, trainer: Trainer, module: LightningModule) -> None:
@@ -141,9 +158,10 @@ class AgeEditing(Callback):
 
     def _write(self, trainer: Trainer, pictures: np.ndarray, ages: list[float]) -> None:
         """Draw and save the grid; a disk that is full is said and costs the grid only."""
+        step = self._step(trainer)
         rows = [row for row, age in enumerate(ages) if age >= 0]
         if not rows:
-            logger.warning("step %d: no photograph could be edited", trainer.global_step)
+            logger.warning("step %d: no photograph could be edited", step)
             return
         averaged = self.edits.plan.weights == "average" and average_of(trainer) is not None
         shown = "averaged weights" if averaged else "live weights"
@@ -152,14 +170,12 @@ class AgeEditing(Callback):
             [list(pictures[row, 1:]) for row in rows],
             source_ages=[ages[row] for row in rows],
             target_ages=self.edits.plan.target_ages,
-            footer=f"step {trainer.global_step}, {shown}; orange frames: synthetic, no photographs",
+            footer=f"step {step}, {shown}; orange frames: synthetic, no photographs",
             tile=self.tile,
         )
-        path = Path(trainer.default_root_dir) / self.name / f"step-{trainer.global_step:08d}.png"
+        path = Path(trainer.default_root_dir) / self.name / f"step-{step:08d}.png"
         temporary = path.with_name(f".{path.name}.tmp")
-        mark = Mark(
-            "composite", f"Validation photographs edited to other ages at step {trainer.global_step}."
-        )
+        mark = Mark("composite", f"Validation photographs edited to other ages at step {step}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_png(temporary, grid, mark)
@@ -169,16 +185,14 @@ class AgeEditing(Callback):
                 temporary.unlink()
             logger.error("%s could not be written: %s; make room, the training goes on", path, error)
             return
-        logger.info("step %d: ages of %d photographs in %s", trainer.global_step, len(rows), path)
+        logger.info("step %d: ages of %d photographs in %s", step, len(rows), path)
         if self.log_images:
-            self._log(trainer, grid, path)
+            self._log(trainer, grid, path, step)
 
-    def _log(self, trainer: Trainer, grid: np.ndarray, path: Path) -> None:
+    def _log(self, trainer: Trainer, grid: np.ndarray, path: Path, step: int) -> None:
         """Give the grid to the loggers that take pictures; W&B gets the file, with its marks."""
         for receiver in trainer.loggers:
             if isinstance(receiver, WandbLogger):
-                receiver.log_image(f"val/{self.name}", [str(path)], step=trainer.global_step)
+                receiver.log_image(f"val/{self.name}", [str(path)], step=step)
             elif isinstance(receiver, TensorBoardLogger):
-                receiver.experiment.add_image(
-                    f"val/{self.name}", grid, trainer.global_step, dataformats="HWC"
-                )
+                receiver.experiment.add_image(f"val/{self.name}", grid, step, dataformats="HWC")

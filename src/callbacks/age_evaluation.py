@@ -28,13 +28,14 @@ ALWAYS = ("age_mae", "age_bias", "age_spearman", "identity")
 
 
 class AgeEvaluation(Callback):
-    """Edits validation photographs at validations and logs figures that others can monitor.
+    """Edits held-out photographs at validations and logs figures that others can monitor.
 
     `val/age_mae` and `val/age_bias` (mean of estimated - asked for) in years, `val/age_bias_<from>` for each
     decade of target ages, `val/age_spearman` over all edits; `val/identity`, the mean descriptor distance of
     an edit to its photograph, and `val/identity_share`, the share below the threshold of the age shown (see
     `IdentityDistance`). They hold the estimator's own error as well; where the data module gives latents, the
-    photograph is what the autoencoder makes of them. An `AgeEditing` of the same plan shares the edits.
+    photograph is what the autoencoder makes of them. `train.py test` gives the same as `test/...` of the test
+    split. An `AgeEditing` of the same plan shares the edits.
 
     Args:
         edits: Which photographs, to which ages, with which weights.
@@ -92,21 +93,33 @@ class AgeEvaluation(Callback):
         Raises:
             ConfigurationError: There are no photographs.
         """
-        trial = trainer.sanity_checking
-        if not trial:
+        if not trainer.sanity_checking:
             self._validations += 1
             if (self._validations - 1) % self.every_n_validations:
                 return
+        self._evaluate(trainer, pl_module, "val", trial=trainer.sanity_checking)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Edit, measure and log photographs of the test split.
+
+        Raises:
+            ConfigurationError: There are no photographs.
+        """
+        self._evaluate(trainer, pl_module, "test")
+
+    def _evaluate(
+        self, trainer: Trainer, module: LightningModule, split: str, *, trial: bool = False
+    ) -> None:
         if not self.edits.available(trainer):
             raise ConfigurationError(
-                "AgeEvaluation has no photographs: give edits.files, or a data module with a validation split"
+                f"AgeEvaluation has no photographs: give edits.files, or a data module with a {split} split"
             )
         with together(trainer, "AgeEvaluation"):
-            edited = self.edits.make(trainer, pl_module, trial=trial)  # type: ignore[arg-type]
+            edited = self.edits.make(trainer, module, trial=trial)  # type: ignore[arg-type]
             mine = self._measure(trainer, edited)
         if not trial:
             rows = gather(trainer, mine, self.edits.count)
-            pl_module.log_dict(self.figures(rows), sync_dist=True, batch_size=1)
+            module.log_dict(self.figures(rows, split), sync_dist=True, batch_size=1)
 
     def _measure(self, trainer: Trainer, edited: list[EditedPhoto]) -> torch.Tensor:
         """`(n, ages, 2)` of this rank: estimated age and distance of each edit, nan where it is missing."""
@@ -121,18 +134,19 @@ class AgeEvaluation(Callback):
             rows[photo.place // trainer.world_size] = torch.from_numpy(measured).float()
         return rows
 
-    def figures(self, rows: torch.Tensor) -> dict[str, float]:
+    def figures(self, rows: torch.Tensor, split: str = "val") -> dict[str, float]:
         """The figures of all ranks' edits, by the names under which they are logged.
 
         Args:
             rows: `(photographs, ages, 2)`: estimated age in years and descriptor distance; nan where an edit
                 is missing.
+            split: In front of each name.
         """
         targets = torch.tensor(self.edits.plan.target_ages).expand(len(rows), -1)
         there = torch.isfinite(rows).all(dim=2)
         if not there.any():
             logger.warning("no photograph could be edited: the figures of AgeEvaluation are nan")
-            return {f"val/{name}": float("nan") for name in ALWAYS}
+            return {f"{split}/{name}": float("nan") for name in ALWAYS}
         asked, measured = targets[there], rows[there]
         ages = AgeError(sync_on_compute=False)
         ages.update(measured[:, 0], asked)
@@ -144,4 +158,4 @@ class AgeEvaluation(Callback):
             people = IdentityDistance(thresholds=self.thresholds, sync_on_compute=False)
             people.update(measured[:, 1], ages=asked)
             figures["identity_share"] = people.compute()["share"]
-        return {f"val/{name}": float(value) for name, value in figures.items()}
+        return {f"{split}/{name}": float(value) for name, value in figures.items()}

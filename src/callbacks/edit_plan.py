@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from faceforward.datamodules.people import check_ages
@@ -22,9 +22,10 @@ class EditPlan:
         target_ages: In years; each photograph is edited to all of them.
         photos: How many photographs, spread evenly over those that there are.
         files: Photographs as infer.py takes them (a folder, a CSV, a file), their ages in the CSV; None takes
-            the validation split of the data module.
+            the validation split of the data module, in `train.py test` the test split.
         steps: DDIM steps of inversion and edit; fewer are faster and tell less of what infer.py's 50 give.
-        settings: Of the edit, FADING's by default.
+        settings: Of the edit; None takes those that lie beside the model from which the training started, as
+            infer.py would with that model, and FADING's where none do.
         template: Words of the prompts; None takes those that `Specialization` learns, else FADING's.
         weights: Those of the `EMA`, where there is one, or the `live` ones.
         max_batch: Bound of the UNet's batch.
@@ -37,7 +38,7 @@ class EditPlan:
     photos: int = 8
     files: str | None = None
     steps: int = 20
-    settings: EditSettings = field(default_factory=EditSettings)
+    settings: EditSettings | None = None
     template: PromptTemplate | None = None
     weights: Literal["average", "live"] = "average"
     max_batch: int = 17

@@ -1,4 +1,4 @@
-"""Age edits of validation photographs with the weights that are being trained."""
+"""Age edits of held-out photographs with the weights that are being trained."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from lightning import Callback, LightningModule, Trainer
 
+    from faceforward.diffusion.editing import EditSettings
     from faceforward.records import Gender
 
 logger = logging.getLogger(__name__)
@@ -104,15 +105,15 @@ class ValidationEdits:
                 f"{name} edits with a diffusion model, and {type(module).__name__} trains none: "
                 "leave the callback out of trainer.callbacks"
             )
+        self._sources = None  # another stage has others
         others = (getattr(c, "edits", None) for c in trainer.callbacks if c is not user)  # type: ignore[attr-defined]
         same = (e for e in others if isinstance(e, ValidationEdits) and e.plan == self.plan)
         return next(same, self)
 
     def available(self, trainer: Trainer) -> bool:
-        """Whether there are photographs: `files`, or a validation split that is not switched off."""
-        return self.plan.files is not None or (
-            trainer.datamodule is not None and trainer.limit_val_batches != 0  # type: ignore[attr-defined]
-        )
+        """Whether there are photographs: `files`, or a held-out split that is not switched off."""
+        limit = trainer.limit_test_batches if trainer.testing else trainer.limit_val_batches  # type: ignore[attr-defined]
+        return self.plan.files is not None or (trainer.datamodule is not None and limit != 0)  # type: ignore[attr-defined]
 
     def make(self, trainer: Trainer, module: DenoisingModule, *, trial: bool = False) -> list[EditedPhoto]:
         """Edit this rank's share; at one step of the training it is done once, for all callbacks of a plan.
@@ -143,7 +144,8 @@ class ValidationEdits:
                 self._sources = self._read(trainer, module, model)
             sources = self._sources[:1] if trial else self._sources
             template = self.plan.template or getattr(module, "template", PromptTemplate())
-            edited = self._edit(model, sources, template, steps=2 if trial else self.plan.steps)
+            settings = self.plan.settings or module.edit_settings
+            edited = self._edit(model, sources, template, settings, steps=2 if trial else self.plan.steps)
         if not trial:
             self._made = trainer.global_step, edited
         return edited
@@ -153,7 +155,13 @@ class ValidationEdits:
         self._made = None
 
     def _edit(
-        self, model: LatentDiffusion, sources: Sequence[_Source], template: PromptTemplate, *, steps: int
+        self,
+        model: LatentDiffusion,
+        sources: Sequence[_Source],
+        template: PromptTemplate,
+        settings: EditSettings,
+        *,
+        steps: int,
     ) -> list[EditedPhoto]:
         plan, edited = self.plan, []
         for start in range(0, len(sources), plan.max_batch):
@@ -168,7 +176,7 @@ class ValidationEdits:
                         model,
                         trajectory,
                         targets,
-                        plan.settings,
+                        settings,
                         words=template.words,
                         max_batch=plan.max_batch,
                     )
@@ -185,7 +193,8 @@ class ValidationEdits:
         """This rank's share of the photographs."""
         if self.plan.files is not None:
             return self._read_files(trainer, model, self.plan.files)
-        loader = trainer.datamodule.val_dataloader()  # type: ignore[attr-defined]
+        data = trainer.datamodule  # type: ignore[attr-defined]
+        loader = data.test_dataloader() if trainer.testing else data.val_dataloader()
         loader = loader[0] if isinstance(loader, list | tuple) else loader
         keys = self._spread(list(loader.sampler))
         mine = [(place, loader.dataset[keys[place]]) for place in share(len(keys), trainer)]
@@ -193,7 +202,7 @@ class ValidationEdits:
         for place, item in mine:
             if "moments" not in item:
                 raise ConfigurationError(
-                    f"the validation batches of {type(trainer.datamodule).__name__} hold no moments of an "  # type: ignore[attr-defined]
+                    f"the held-out batches of {type(data).__name__} hold no moments of an "
                     "autoencoder to edit: give photographs in edits.files"
                 )
             mean = item["moments"].float().chunk(2)[0].unsqueeze(0)

@@ -88,6 +88,21 @@ class EMA(Callback):
             self._loaded = None
         self.model.to(pl_module.device, dtype=torch.float32)
 
+    def put(self, pl_module: LightningModule, state_dict: dict[str, Any]) -> None:
+        """Put a checkpoint's average into the module for good, outside a run.
+
+        Args:
+            pl_module: What was trained.
+            state_dict: Of this callback, from the checkpoint.
+
+        Raises:
+            ConfigurationError: It is the average of another model.
+        """
+        self.load_state_dict(state_dict)
+        self._start(pl_module)
+        assert self.model is not None  # started just now
+        self.model.copy_to(self._parameters(pl_module))
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the average at the weights, or where the checkpoint left it."""
         self._start(pl_module)

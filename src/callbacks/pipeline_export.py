@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from safetensors import SafetensorError
 
 from faceforward.callbacks.ema import average_of
-from faceforward.callbacks.folders import recover_folder, replace_folder, temporary_for
+from faceforward.callbacks.folders import FACTS, recover_folder, temporary_for, write_export
 from faceforward.callbacks.ranks import refuse_shards, together
 from faceforward.errors import ConfigurationError, TrainingError
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from faceforward.modules.base import TrainedModule
 
 logger = logging.getLogger(__name__)
-
-FACTS = "training.json"
 
 
 class PipelineExport(Callback):
@@ -145,17 +143,10 @@ class PipelineExport(Callback):
             "weights": "live" if live or average is None else "average",
             **({} if score is None else {"monitor": self.monitor, "score": score}),
         }
-        temporary = temporary_for(final)
         try:
-            if temporary.exists():
-                shutil.rmtree(temporary)
-            temporary.mkdir(parents=True)
             with weights:
-                module.export(temporary)
-            (temporary / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-            replace_folder(temporary, final)
+                write_export(module, final, facts)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             root = final.parent
             free = f" ({shutil.disk_usage(root).free / 1e6:.0f} MB free)" if root.exists() else ""
             kept = "The export that was there before is unharmed. " if final.exists() else ""

@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from faceforward.callbacks.folders import replace_folder
 from faceforward.diffusion.edit_batch import SETTINGS_FILE
+from faceforward.diffusion.encoders import encoder_differences
 from faceforward.diffusion.prompts import TEMPLATE_FILE
 from faceforward.diffusion.vocabulary import unpack_tokenizer
 from faceforward.errors import ConfigurationError
@@ -40,10 +41,7 @@ def assemble_half(pipeline: Path, output: Path, *, vae: Path | None = None) -> i
     )
     if vae is not None:
         other = AutoencoderKL.from_pretrained(vae, dtype=torch.float32)
-        mine, theirs = model.vae.encoder.state_dict(), other.encoder.state_dict()
-        if mine.keys() != theirs.keys() or not all(
-            torch.allclose(mine[k], theirs[k], atol=1e-3) for k in mine
-        ):
+        if encoder_differences(model.vae, other):
             raise ConfigurationError(
                 f"the encoder in {vae} is not the one of {pipeline}: its latents mean another thing"
             )

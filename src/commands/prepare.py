@@ -94,7 +94,7 @@ def prepare(
         )
     photos, rejected = collect(source.read(), str(root))
     divided = split_by_identity(
-        (filters or Filters()).apply(photos), val_share=val_share, test_share=test_share
+        photos, val_share=val_share, test_share=test_share, filters=filters or Filters()
     )
     chosen = [(photo, split) for split in splits for photo in divided[split]]
     if not chosen:

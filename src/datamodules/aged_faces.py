@@ -13,7 +13,7 @@ from faceforward.datamodules.draws import ordered_loader, training_loader
 from faceforward.datamodules.face_crops import CropMaker, Cut
 from faceforward.datamodules.latent_cache import LatentCache
 from faceforward.datamodules.latent_faces import LatentFacesDataset
-from faceforward.datamodules.moments import image_size, vae_weights
+from faceforward.datamodules.moments import image_size, refuse_other_latents, vae_weights
 from faceforward.datamodules.sources import REJECTED, collect, write_rejected
 from faceforward.datamodules.splits import EVERYONE, SPLITS, Filters, balance_weights, split_by_identity
 from faceforward.errors import ConfigurationError
@@ -92,6 +92,11 @@ class AgedFaces(LightningDataModule):
         self.datasets: dict[str, LatentFacesDataset] = {}
         self._read: tuple[dict[Split, list[LabelledPhoto]], list[Rejection]] | None = None
 
+    @property
+    def autoencoder(self) -> Path:
+        """Weights of the autoencoder that the latents are of."""
+        return self.cache.weights
+
     def read(self) -> Iterator[LabelledPhoto | Rejection]:
         """Photographs and rejections of the collection, as `Source.read`."""
         raise NotImplementedError
@@ -104,8 +109,10 @@ class AgedFaces(LightningDataModule):
                 f"{self.root} gives no landmarks: set data.init_args.alignment to detector (finds the face) "
                 "or none (the pictures are aligned crops already)"
             )
-        chosen = self.filters.apply(photos)
-        return split_by_identity(chosen, val_share=self.val_share, test_share=self.test_share), rejected
+        splits = split_by_identity(
+            photos, val_share=self.val_share, test_share=self.test_share, filters=self.filters
+        )
+        return splits, rejected
 
     def _needed(self, stage: str) -> list[Split]:
         """The splits that a stage reads."""
@@ -115,9 +122,10 @@ class AgedFaces(LightningDataModule):
 
     def _check(self, split: Split, photos: Sequence[LabelledPhoto]) -> None:
         if not photos:
+            share = "test_share" if split == "test" else "val_share"
             raise ConfigurationError(
-                f"{self.root} has no photograph left for the split {split!r}: give more people, or a larger "
-                f"data.init_args.{'test' if split == 'test' else 'val'}_share (now {self.test_share} test, "
+                f"{self.root} has no photograph left for the split {split!r}: give more people, wider "
+                f"data.init_args.filters, or a larger data.init_args.{share} (now {self.test_share} test, "
                 f"{self.val_share} val)"
                 + ("; trainer.limit_val_batches 0 trains without val" if split == "val" else "")
             )
@@ -134,8 +142,10 @@ class AgedFaces(LightningDataModule):
         Without a trainer, that says what it is about to do, all three splits are encoded.
 
         Raises:
-            ConfigurationError: The collection cannot be used as asked, or the cache cannot be written.
+            ConfigurationError: The collection cannot be used as asked, the model has another autoencoder, or
+                the cache cannot be written.
         """
+        refuse_other_latents(self.trainer and self.trainer.lightning_module, self.autoencoder)
         stage = self.trainer.state.fn.value if self.trainer and self.trainer.state.fn else None
         self._read = splits, rejected = self._photos()
         needed = self._needed(stage or "fit")

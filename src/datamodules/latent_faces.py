@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from faceforward.datamodules.aligned_faces import AlignedFacesDataset, LabelledFace, read_labels
 from faceforward.datamodules.draws import Draw, ordered_loader, training_loader
-from faceforward.datamodules.moments import encode_batch, load_vae
+from faceforward.datamodules.moments import encode_batch, load_vae, refuse_other_latents
 from faceforward.datamodules.splits import balance_weights
 from faceforward.errors import ConfigurationError
 from faceforward.pretrained import sha256_of
@@ -113,21 +113,36 @@ class LatentFaces(LightningDataModule):
         self.seed = seed
         self.datasets: dict[str, LatentFacesDataset] = {}
 
-    def _cache_file(self) -> Path:
+    @property
+    def autoencoder(self) -> Path:
+        """Weights of the autoencoder that the latents are of.
+
+        Raises:
+            ConfigurationError: They are not there.
+        """
         weights = self.vae / "diffusion_pytorch_model.safetensors"
         if not weights.is_file():
             raise ConfigurationError(
                 f"{self.vae} is no AutoencoderKL folder: {weights.name} is missing there"
             )
+        return weights
+
+    def _cache_file(self) -> Path:
+        weights = self.autoencoder
         return self.cache_dir / f"{sha256_of(weights)[:16]}-{sha256_of(self.archive)[:16]}.safetensors"
 
     def prepare_data(self) -> None:
-        """Encode the whole archive unless that was done with this autoencoder before."""
+        """Encode the whole archive unless that was done with this autoencoder before.
+
+        Raises:
+            ConfigurationError: The model that is trained has another autoencoder.
+        """
+        refuse_other_latents(self.trainer and self.trainer.lightning_module, self.autoencoder)
         labels = read_labels(self.archive)
         target = self._cache_file()
         if target.exists():
             return
-        vae = load_vae(self.vae / "diffusion_pytorch_model.safetensors")
+        vae = load_vae(self.autoencoder)
         moments = encode(vae, AlignedFacesDataset(self.archive, labels, vae.config.sample_size))
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_suffix(f".tmp{os.getpid()}")
@@ -138,8 +153,13 @@ class LatentFaces(LightningDataModule):
         """Read the latents and split them.
 
         Raises:
-            ConfigurationError: A split is empty.
+            ConfigurationError: A split is empty, or a test is asked for.
         """
+        if stage == "test":
+            raise ConfigurationError(
+                f"{self.archive} is divided into train and val only: take train.py validate, or a data "
+                "module with a test split (configs/data/)"
+            )
         moments = load_file(self._cache_file())["moments"]
         everyone = read_labels(self.archive)
         kept = {label.file for label in read_labels(self.archive, exclude=self.exclude)}

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers import AutoencoderKL
 
+from faceforward.diffusion.encoders import encoder_differences
 from faceforward.errors import ConfigurationError
 from faceforward.precision import has_bfloat16
 from faceforward.pretrained import REGISTRY, resolve
+
+if TYPE_CHECKING:
+    from lightning import LightningModule
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 
@@ -58,11 +63,39 @@ def _has_vae(name: str) -> bool:
     return any(file.startswith("vae/") or file == "model_index.json" for file in REGISTRY[name].files)
 
 
-def load_vae(weights: Path) -> AutoencoderKL:
-    """The autoencoder, float32, in evaluation mode, on the GPU where there is one."""
+def read_vae(weights: Path) -> AutoencoderKL:
+    """The autoencoder, float32, in evaluation mode, on the CPU."""
     variant = "fp16" if ".fp16." in weights.name else None
-    vae = AutoencoderKL.from_pretrained(weights.parent, variant=variant, dtype=torch.float32).eval()
-    return vae.to("cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last)
+    return AutoencoderKL.from_pretrained(weights.parent, variant=variant, dtype=torch.float32).eval()
+
+
+def load_vae(weights: Path) -> AutoencoderKL:
+    """The autoencoder as `read_vae` gives it, on the GPU where there is one."""
+    return read_vae(weights).to(
+        "cuda" if torch.cuda.is_available() else "cpu", memory_format=torch.channels_last
+    )
+
+
+def refuse_other_latents(module: LightningModule | None, weights: Path) -> None:
+    """Compare the encoder of the data's autoencoder with that of the model that is trained, tensor by tensor.
+
+    Args:
+        module: A `DenoisingModule`; others take what they are given.
+        weights: Of the data's autoencoder; see `vae_weights`.
+
+    Raises:
+        ConfigurationError: They differ by more than half precision does.
+    """
+    origin = getattr(module, "origin", None)
+    if origin is None:
+        return
+    differing = encoder_differences(module.vae, read_vae(weights))  # type: ignore[union-attr,arg-type]
+    if differing:
+        raise ConfigurationError(
+            f"the latents are of the autoencoder {weights.parent}, and {origin}, which is trained, has "
+            f"another: {len(differing)} tensors of the encoder differ, first {', '.join(differing[:3])}. "
+            f"Set data.init_args.vae to {origin}"
+        )
 
 
 def image_size(weights: Path) -> int:

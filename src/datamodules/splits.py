@@ -106,9 +106,13 @@ def place_of(identity: str) -> float:
 
 
 def split_by_identity(
-    photos: Iterable[LabelledPhoto], *, val_share: float = 0.05, test_share: float = 0.05
+    photos: Iterable[LabelledPhoto],
+    *,
+    val_share: float = 0.05,
+    test_share: float = 0.05,
+    filters: Filters = EVERYONE,
 ) -> dict[Split, list[LabelledPhoto]]:
-    """Divide photographs so that every person is in one split only.
+    """Divide photographs so that every person is in one split only, the same whatever is filtered.
 
     What the collection gives is respected: a `train` person is never held out. `held-out` people are divided
     between val and test in the proportion of the shares, people without a split in proportion to all three.
@@ -116,15 +120,16 @@ def split_by_identity(
     nothing. Of a person who is given several splits all photographs go to the last of train, val, test.
 
     Args:
-        photos: In any order, which each split keeps.
+        photos: All of the collection, in any order, which each split keeps.
         val_share: Of the people.
         test_share: Of the people.
+        filters: Applied once the people are divided, so that nobody changes the split with them.
 
     Returns:
         All three splits; one may be empty.
 
     Raises:
-        ConfigurationError: The shares are no shares.
+        ConfigurationError: The shares are no shares, or no photograph passes the filters.
     """
     if min(val_share, test_share) < 0 or val_share + test_share >= 1:
         raise ConfigurationError(
@@ -146,7 +151,7 @@ def split_by_identity(
         identity: _split_of(identity, splits, val_share, test_share) for identity, splits in given.items()
     }
     result: dict[Split, list[LabelledPhoto]] = {split: [] for split in SPLITS}
-    for photo in photos:
+    for photo in filters.apply(photos):
         if photo.identity not in where:
             where[photo.identity] = _split_of(photo.identity, set(), val_share, test_share)
         result[where[photo.identity]].append(photo)

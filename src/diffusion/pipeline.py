@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.utils import convert_state_dict_to_diffusers
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -117,6 +118,23 @@ def add_lora(unet: UNet2DConditionModel, path: Path) -> None:
         unet.unload_lora()
     except (RuntimeError, ValueError, KeyError) as error:
         raise ConfigurationError(f"the LoRA {str(file)!r} is of another model: {error}") from error
+
+
+def save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
+    """Write the LoRA of a UNet that is being trained as the file that diffusers and `add_lora` read.
+
+    Args:
+        unet: With an adapter `LORA_NAME`.
+        folder: Where `pytorch_lora_weights.safetensors` goes.
+    """
+    from peft.utils import get_peft_model_state_dict  # late: an extra
+
+    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet, adapter_name=LORA_NAME))
+    StableDiffusionPipeline.save_lora_weights(
+        folder,
+        unet_lora_layers=layers,
+        unet_lora_adapter_metadata=unet.peft_config[LORA_NAME].to_dict(),
+    )
 
 
 def _folder(pretrained: str | Path, variant: str | None) -> Path:

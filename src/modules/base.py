@@ -9,6 +9,8 @@ import torch
 from lightning import LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
+from faceforward.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -36,6 +38,34 @@ class TrainedModule(LightningModule):
     @abstractmethod
     def export(self, folder: Path) -> None:
         """Write what was learnt as a diffusers directory."""
+
+    def learnt(self) -> dict[str, torch.Tensor]:
+        """The tensors that a checkpoint of this module holds, by name."""
+        return self.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint that does not hold exactly the weights that are expected.
+
+        Raises:
+            ConfigurationError: The checkpoint is of another model.
+        """
+        if "state_dict" not in checkpoint:  # FSDP and DeepSpeed load the weights themselves
+            return
+        state, mine = checkpoint["state_dict"], self.learnt()
+        missing = sorted(mine.keys() - state.keys())
+        misfits = sorted(name for name in mine.keys() & state.keys() if mine[name].shape != state[name].shape)
+        unknown = sorted(state.keys() - mine.keys())
+        for names, what in (
+            (missing, "are missing in it"),
+            (misfits, "have another shape in it"),
+            (unknown, "in it are unknown or frozen here"),
+        ):
+            if names:
+                raise ConfigurationError(
+                    f"the checkpoint is of another model: {len(names)} weights {what}, first "
+                    f"{', '.join(names[:3])}; take the model and `train` of the run that wrote "
+                    "it, or start a new run from its exported folder with model.init_args.init_from"
+                )
 
     def configure_optimizers(self) -> Any:
         """Optimizer over the parameters that need gradients, with a schedule per step."""

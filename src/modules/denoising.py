@@ -7,14 +7,15 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
-from diffusers.utils import convert_state_dict_to_diffusers
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
+from faceforward.datamodules.moments import refuse_other_latents
+from faceforward.diffusion.edit_batch import EditSettings, saved_settings
 from faceforward.diffusion.losses import Draws, denoising_loss, draw
 from faceforward.diffusion.model import embed_prompts
-from faceforward.diffusion.pipeline import LORA_NAME, load_pipeline
+from faceforward.diffusion.pipeline import LORA_NAME, load_pipeline, save_lora
 from faceforward.diffusion.schedule import NoiseSchedule
 from faceforward.diffusion.small import assemble, new_pipeline
 from faceforward.errors import ConfigurationError, TrainingError
@@ -40,7 +41,7 @@ class DenoisingModule(TrainedModule):
         init_from: diffusers Stable Diffusion directory, hub id or registered name (`face-ldm-128-base`) to
             start from.
         new_over: Instead of `init_from`: diffusers `AutoencoderKL` folder over which a small model with fresh
-            weights is made.
+            weights is made; it needs `train: unet+text_encoder`.
         train: What learns. `lora` adds low-rank matrices to the UNet's attention (arXiv 2106.09685) and
             leaves all else alone; it needs the extra `lora`.
         lora_rank: Of those matrices.
@@ -55,8 +56,9 @@ class DenoisingModule(TrainedModule):
         lr_scheduler: See `TrainedModule`.
 
     Raises:
-        ConfigurationError: Neither or both of `init_from` and `new_over` are given; weights are missing or no
-            Stable Diffusion 1.x or 2.x; the model predicts samples; or peft is not installed.
+        ConfigurationError: Neither or both of `init_from` and `new_over` are given; weights are missing, no
+            Stable Diffusion 1.x or 2.x, or fresh and not all trained; the model predicts samples; or peft is
+            not installed.
     """
 
     def __init__(
@@ -83,9 +85,16 @@ class DenoisingModule(TrainedModule):
             model = load_pipeline(resolve(init_from))
             self.scheduler_config, schedule = model.scheduler_config, model.schedule
         else:
+            if train != "unet+text_encoder":
+                raise ConfigurationError(
+                    f"new_over makes fresh weights, and train: {train} would leave some of them as they were "
+                    "drawn, in no checkpoint: give train: unet+text_encoder"
+                )
             model = new_pipeline(AutoencoderKL.from_pretrained(new_over, dtype=torch.float32))
             self.scheduler_config = model.scheduler.config
             schedule = NoiseSchedule.from_config(self.scheduler_config)
+        self.origin = init_from or new_over
+        self.edit_settings = EditSettings() if init_from is None else saved_settings(resolve(init_from))
         self.learns = train
         self.min_snr_gamma = min_snr_gamma
         # Contiguous: on CPUs torch's GroupNorm of channels-last bfloat16 takes ten times as long.
@@ -135,7 +144,18 @@ class DenoisingModule(TrainedModule):
             self.text_encoder.eval()
         return self
 
-    def _trained(self) -> dict[str, torch.Tensor]:
+    def setup(self, stage: str) -> None:
+        """Compare the model's autoencoder with the one that the data's latents are of.
+
+        Raises:
+            ConfigurationError: They are not the same.
+        """
+        weights = getattr(self.trainer.datamodule, "autoencoder", None)
+        if weights is not None:
+            refuse_other_latents(self, weights)
+
+    def learnt(self) -> dict[str, torch.Tensor]:
+        """The trained tensors: checkpoints leave the frozen parts out."""
         return {
             name.replace("_fsdp_wrapped_module.", ""): parameter  # FSDP's checkpoints have the plain names
             for name, parameter in self.named_parameters()
@@ -149,33 +169,8 @@ class DenoisingModule(TrainedModule):
             TrainingError: A loss was no number.
         """
         self._refuse_divergence()
-        trained = self._trained()
+        trained = self.learnt()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse a checkpoint that lacks a trained weight: loading is not strict about the frozen ones.
-
-        Raises:
-            ConfigurationError: The checkpoint is of another model.
-        """
-        if "state_dict" not in checkpoint:  # FSDP and DeepSpeed load the weights themselves
-            return
-        state = checkpoint["state_dict"]
-        mine = self._trained()
-        missing = sorted(mine.keys() - state.keys())
-        misfits = sorted(name for name in mine.keys() & state.keys() if mine[name].shape != state[name].shape)
-        unknown = sorted(state.keys() - mine.keys())
-        for names, what in (
-            (missing, "are missing in it"),
-            (misfits, "have another shape in it"),
-            (unknown, "in it are unknown or frozen here"),
-        ):
-            if names:
-                raise ConfigurationError(
-                    f"the checkpoint is of another model: {len(names)} trained weights {what}, the first is "
-                    f"{names[0]}; give the checkpoint of this model and `train: {self.learns}`, or start "
-                    "a new run from its exported folder with model.init_args.init_from"
-                )
 
     def draws(self, batch: dict[str, Any], times: int = 1) -> Draws:
         """What this batch's seeds draw, `times` timesteps and noises for each sample.
@@ -261,15 +256,7 @@ class DenoisingModule(TrainedModule):
         """
         self._refuse_divergence(alone=True)
         if self.learns == "lora":
-            from peft.utils import get_peft_model_state_dict
-
-            layers = convert_state_dict_to_diffusers(
-                get_peft_model_state_dict(self.unet, adapter_name=LORA_NAME)
-            )
-            metadata = self.unet.peft_config[LORA_NAME].to_dict()
-            StableDiffusionPipeline.save_lora_weights(
-                folder, unet_lora_layers=layers, unet_lora_adapter_metadata=metadata
-            )
+            save_lora(self.unet, folder)
             return
         assemble(
             self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler_config

@@ -108,9 +108,16 @@ class Specialization(DenoisingModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Both losses on held-out photographs."""
+        self._held_out(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Both losses on the test split."""
+        self._held_out(batch, "test")
+
+    def _held_out(self, batch: dict[str, Any], split: str) -> None:
         general, aged = self._double_loss(batch)
-        size = len(batch["gender"])
-        self.log_dict({"val/loss_general": general, "val/loss_aged": aged}, batch_size=size, sync_dist=True)
+        losses = {f"{split}/loss_general": general, f"{split}/loss_aged": aged}
+        self.log_dict(losses, batch_size=len(batch["gender"]), sync_dist=True)
 
     @property
     def template(self) -> PromptTemplate:

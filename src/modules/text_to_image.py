@@ -50,5 +50,12 @@ class TextToImage(DenoisingModule):
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """Denoising loss with captions, on held-out photographs."""
+        self._held_out(batch, "val")
+
+    def test_step(self, batch: dict[str, Any], batch_idx: int) -> None:
+        """Denoising loss with captions, on the test split."""
+        self._held_out(batch, "test")
+
+    def _held_out(self, batch: dict[str, Any], split: str) -> None:
         loss = self._loss(batch, 0.0)
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["gender"]), sync_dist=True)
+        self.log(f"{split}/loss", loss, prog_bar=True, batch_size=len(batch["gender"]), sync_dist=True)

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import shutil
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from faceforward.callbacks.age_editing import AgeEditing
 from faceforward.callbacks.edit_plan import EditPlan
 from faceforward.callbacks.edits import ValidationEdits
 from faceforward.callbacks.ema import EMA
-from faceforward.diffusion.editing import edit
+from faceforward.diffusion.editing import EditSettings, edit
 from faceforward.diffusion.inversion import DirectInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate
@@ -164,6 +165,49 @@ def test_average_or_raw_weights_at_steps_or_epochs(tmp_path, data, tiny_sd):
     assert not np.array_equal(average, live)
     assert np.array_equal(average, epochs)
     assert callbacks[1].edits is callbacks[3].edits  # one plan, one object
+
+
+def test_validate_alone_names_the_step_of_the_checkpoint(tmp_path, data, tiny_sd):
+    ema = EMA(0.5)
+    trainer = tiny_trainer(tmp_path, [ema], steps=3)
+    trainer.fit(specialization(tiny_sd), data)
+    trainer.save_checkpoint(tmp_path / "three.ckpt")
+    checkpoint = {"ckpt_path": tmp_path / "three.ckpt", "weights_only": True}
+    callback = AgeEditing(PLAN, tile=32, every_n_steps=500)  # of the fit: a validation alone draws at once
+    other = tiny_trainer(tmp_path, [EMA(0.5), callback])
+    other.validate(specialization(tiny_sd), data, verbose=False, **checkpoint)
+    assert other.global_step == 0
+    assert grids(tmp_path) == ["step-00000003.png"]
+    other.validate(specialization(tiny_sd), data, verbose=False)  # without one, the weights are the start's
+    assert grids(tmp_path) == ["step-00000000.png", "step-00000003.png"]
+    pictures = [np.asarray(Image.open(tmp_path / "age_editing" / name))[30:] for name in grids(tmp_path)]
+    assert not np.array_equal(*pictures)
+
+
+def test_edits_follow_the_settings_beside_the_model_that_was_started_from(tmp_path, data, tiny_sd):
+    shutil.copytree(tiny_sd, tmp_path / "sd")
+    (tmp_path / "sd" / "edit_settings.json").write_text('{"guidance_scale": 1.5, "local_blend": null}')
+    chosen = EditSettings(guidance_scale=1.5, local_blend=None)
+    pictures = []
+    for sd, settings in (
+        (tmp_path / "sd", None),
+        (tiny_sd, chosen),
+        (tmp_path / "sd", EditSettings()),
+        (tiny_sd, None),
+    ):
+        module = specialization(sd)
+        assert module.edit_settings == (EditSettings() if sd == tiny_sd else chosen)
+        trainer = tiny_trainer(tmp_path, [], steps=1)
+        trainer.fit(module, data)
+        plan = EditPlan(target_ages=(60,), photos=1, steps=4, settings=settings)
+        (photo,) = made(trainer, module, plan)[1]
+        pictures.append(photo.images[60])
+    assert np.array_equal(pictures[0], pictures[1])
+    assert np.array_equal(pictures[2], pictures[3])
+    assert not np.array_equal(pictures[0], pictures[2])
+    (tmp_path / "sd" / "edit_settings.json").write_text("{")
+    with pytest.raises(ConfigurationError, match=r"edit_settings\.json holds no settings"):
+        specialization(tmp_path / "sd")
 
 
 def test_photographs_can_come_from_files(tmp_path, data, tiny_sd, astronaut, caplog):

@@ -6,11 +6,13 @@ import pytest
 import torch
 from lightning import Callback
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from PIL import Image
 
 from faceforward.callbacks.age_editing import AgeEditing
 from faceforward.callbacks.age_evaluation import AgeEvaluation
 from faceforward.callbacks.edit_plan import EditPlan
 from faceforward.callbacks.ema import EMA
+from faceforward.datamodules.labelled_folder import LabelledFolder
 from faceforward.errors import ConfigurationError
 from faceforward.faces.age import DlibAgeEstimator
 from faceforward.faces.identity import DlibEmbedder, distance
@@ -88,6 +90,34 @@ def test_validate_alone_measures_too(tmp_path, data, tiny_sd):
     trainer = tiny_trainer(tmp_path, [AgeEvaluation(PLAN)])
     (found,) = trainer.validate(specialization(tiny_sd), data, verbose=False)
     assert found["val/age_mae"] > 0
+
+
+def test_test_measures_the_test_split(tmp_path, tiny_sd, tiny_vae, astronaut):
+    """Photographs of two splits, one trainer: the figures are of the split that is asked for."""
+    for index in range(12):
+        Image.fromarray(astronaut[: 200 + 9 * index, 100 : 300 + 9 * index]).resize((32, 32)).save(
+            tmp_path / f"{index:02d}.png"
+        )
+    rows = [f"{index:02d}.png,{5 + 6 * index},{('train', 'val', 'test')[index // 4]}" for index in range(12)]
+    (tmp_path / "labels.csv").write_text("\n".join(["file,age,split", *rows]))
+    data = LabelledFolder(
+        str(tmp_path), str(tiny_vae), cache_dir=str(tmp_path / "cache"), batch_size=4,
+        rejected=str(tmp_path / "rejected.csv"),
+    )  # fmt: skip
+    plan = EditPlan(target_ages=(15, 60), photos=2, steps=2)
+    evaluation, editing = AgeEvaluation(plan), AgeEditing(plan, tile=32)
+    trainer = tiny_trainer(tmp_path / "run", [EMA(0.9), evaluation, editing], steps=1)
+    module = specialization(tiny_sd)
+    trainer.fit(module, data)
+    ages = {}
+    for split, run in (("val", trainer.validate), ("test", trainer.test)):
+        (found,) = run(module, data, verbose=False)
+        losses = {f"{split}/loss_general", f"{split}/loss_aged"}
+        assert {f"{split}/{name}" for name in ("age_mae", "age_bias", "identity")} | losses <= found.keys()
+        assert all(name.startswith(f"{split}/") for name in found)
+        ages[split] = {photo.age for photo in evaluation.edits.make(trainer, module)}
+    assert ages == {"val": {29.0, 47.0}, "test": {53.0, 71.0}}
+    assert len(list((tmp_path / "run" / "age_editing").iterdir())) == 1
 
 
 class Coarse:

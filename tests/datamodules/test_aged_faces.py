@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKL
 
 from aihub_corpus import picture, write_bad, write_good
 from faceforward.cli import FaceforwardCLI
@@ -108,6 +109,15 @@ def test_splits_are_by_person_and_each_stage_reads_its_own(delivery, tiny_vae):
     assert sum(len(batch["age"]) for batch in data.test_dataloader()) == len(data.datasets["test"])
 
 
+def test_filters_move_nobody_into_another_split(delivery, tiny_vae):
+    whole, older = (
+        make(delivery, tiny_vae, filters=f)._photos()[0] for f in (Filters(), Filters(min_age=19))
+    )
+    where = {photo.identity: split for split, own in whole.items() for photo in own}
+    assert sum(map(len, older.values())) < sum(map(len, whole.values()))
+    assert all(where[photo.identity] == split for split, own in older.items() for photo in own)
+
+
 def test_the_autoencoder_runs_once(delivery, tiny_vae, caplog):
     ready(make(delivery, tiny_vae))
     shards = {p: p.stat().st_mtime_ns for p in (delivery[0].parent / "cache").rglob("*.safetensors")}
@@ -195,11 +205,11 @@ def test_shipped_yaml_makes_its_module(name, kind, alignment, tiny_vae, tiny_sd,
         cli.datamodule.prepare_data()
 
 
-def fit(tmp_path, tiny_sd, delivery, *extra):
+def fit(tmp_path, tiny_sd, delivery, *extra, command="fit", model="specialization.Specialization"):
     return main(
         [
-            "fit",
-            "--model=faceforward.modules.specialization.Specialization",
+            command,
+            f"--model=faceforward.modules.{model}",
             f"--model.init_args.init_from={tiny_sd}",
             f"--data={CONFIGS / 'aihub.yaml'}",
             f"--data.init_args.root={delivery[0]}",
@@ -222,6 +232,40 @@ def test_fit_through_the_command_line(delivery, tiny_sd, tmp_path):
     assert fit(tmp_path, tiny_sd, delivery) == 0
     assert (tmp_path / "rejected.csv").is_file()  # in the run's folder
     assert list((tmp_path / "checkpoints").glob("*.ckpt"))
+
+
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
+@pytest.mark.parametrize(
+    ("model", "losses"),
+    [
+        ("specialization.Specialization", {"loss_general", "loss_aged"}),
+        ("text_to_image.TextToImage", {"loss"}),
+    ],
+)
+def test_test_and_validate_take_a_checkpoint(delivery, tiny_sd, tmp_path, model, losses):
+    log = "--trainer.logger={class_path: CSVLogger, init_args: {save_dir: %s}}"
+    assert fit(tmp_path, tiny_sd, delivery, model=model) == 0
+    (checkpoint,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    for command, split in (("validate", "val"), ("test", "test")):
+        root = tmp_path / command
+        extra = log % root, f"--ckpt_path={checkpoint}"
+        assert fit(root, tiny_sd, delivery, *extra, command=command, model=model) == 0
+        (figures,) = root.rglob("metrics.csv")
+        with figures.open() as stream:
+            (row,) = csv.DictReader(stream)
+        assert {name for name in row if "/" in name} == {f"{split}/{name}" for name in losses}
+        assert all(0 < float(row[f"{split}/{name}"]) < 100 for name in losses)
+
+
+def test_latents_of_another_autoencoder_are_not_even_made(delivery, tiny_sd, tiny_vae, tmp_path, capsys):
+    vae = AutoencoderKL.from_pretrained(tiny_vae)
+    torch.nn.init.zeros_(vae.quant_conv.bias)
+    vae.save_pretrained(tmp_path / "vae")
+    cache = tmp_path / "cache"
+    extra = f"--data.init_args.vae={tmp_path / 'vae'}", f"--data.init_args.cache_dir={cache}"
+    assert fit(tmp_path, tiny_sd, delivery, *extra) == 2
+    assert f"the latents are of the autoencoder {tmp_path / 'vae'}, and {tiny_sd}" in capsys.readouterr().err
+    assert not cache.exists()
 
 
 def test_faults_are_told_by_the_command_line(delivery, tiny_sd, tmp_path, capsys):

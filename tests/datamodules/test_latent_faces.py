@@ -75,3 +75,8 @@ def test_empty_split_is_refused(tmp_path, astronaut, tiny_vae):
     module.prepare_data()
     with pytest.raises(ConfigurationError, match="'val'"):
         module.setup("fit")
+
+
+def test_a_test_split_is_not_invented(data):
+    with pytest.raises(ConfigurationError, match=r"train and val only: take train\.py validate"):
+        data.setup("test")

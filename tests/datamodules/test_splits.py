@@ -61,6 +61,38 @@ def test_a_half_that_gives_train_only_is_divided(caplog):
     assert all(splits.values())
 
 
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(min_age=10, max_age=10),
+        Filters(genders=["female"]),
+        Filters(devices=["digital"]),
+        Filters(photos_per_person=1),
+        Filters(photos_per_person=1, seed=9),
+        Filters(min_age=20, genders=["male"], devices=["film"], photos_per_person=1),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("told", [False, True])
+def test_a_person_stays_in_its_split_whatever_is_filtered(filters, told):
+    """Also where a filter leaves nobody whom the collection itself holds out, or only some of a person."""
+    photos = [
+        photo(
+            f"{person:03d}_{index}", identity=f"{person:03d}", age=10 * index,
+            gender="female" if person % 2 else "male", device="film" if person % 4 < 2 else "digital",
+            given=("held-out" if person % 2 == 0 else "test" if person < 9 and not index else "train")
+            if told else None,
+        )
+        for person in range(120) for index in range(3)
+    ]  # fmt: skip
+    shares = {"val_share": 0.2, "test_share": 0.2}
+    whole = split_by_identity(photos, **shares)
+    some = split_by_identity(photos, filters=filters, **shares)
+    assert [item for own in some.values() for item in own]
+    for split, own in some.items():
+        assert own == [item for item in filters.apply(photos) if item in whole[split]]
+
+
 def test_a_train_person_stays_one_where_others_are_not_told():
     people = [photo(f"p{i}", given="train" if i % 2 else None) for i in range(200)]
     split = split_by_identity(people, val_share=0.2, test_share=0.2)

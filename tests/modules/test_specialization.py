@@ -4,10 +4,11 @@ import importlib.util
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from lightning import Callback
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from faceforward.diffusion.encoders import encoder_differences
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError, TrainingError, WeightsUnavailableError
@@ -71,8 +72,6 @@ def test_lora_file_is_what_diffusers_and_we_read(lora, tiny_sd, tmp_path):
 
 
 def test_lora_of_another_model_is_named(lora, tiny_vae, tmp_path):
-    from diffusers import AutoencoderKL
-
     from faceforward.diffusion.small import new_pipeline
 
     lora.export(tmp_path / "lora")
@@ -178,6 +177,44 @@ def test_latents_of_another_autoencoder_are_refused(tiny_sd):
     module = quiet(Specialization(init_from=str(tiny_sd)))
     with pytest.raises(ConfigurationError, match=r"8 channels and the UNet takes 4.*data.init_args.vae"):
         module.training_step(batch(channels=8), 0)
+
+
+@pytest.fixture
+def other_vae(tiny_vae, tmp_path):
+    """Equal in everything but one weight of the encoder."""
+    vae = AutoencoderKL.from_pretrained(tiny_vae)
+    with torch.no_grad():
+        vae.encoder.conv_in.weight[0, 0, 0, 0] += 0.01
+    vae.save_pretrained(tmp_path / "other-vae")
+    return tmp_path / "other-vae"
+
+
+def test_model_and_data_share_one_autoencoder(tiny_sd, other_vae, astronaut, tmp_path):
+    data = latents(write_archive(tmp_path / "faces.zip", astronaut), other_vae, tmp_path / "cache")
+    module = specialization(tiny_sd)
+    said = rf"autoencoder {other_vae}, and {tiny_sd}, .* 1 tensors .* first encoder\.conv_in\.weight\. Set"
+    with pytest.raises(ConfigurationError, match=said):
+        tiny_trainer(tmp_path, []).fit(module, data)
+    assert not (tmp_path / "cache").exists()  # nothing was encoded in vain
+    with pytest.raises(ConfigurationError, match=said):
+        tiny_trainer(tmp_path, []).validate(module, data, verbose=False)
+    data.trainer = None
+    data.prepare_data()
+    data.prepare_data = lambda: None  # as on the other ranks
+    with pytest.raises(ConfigurationError, match=said):
+        tiny_trainer(tmp_path, []).fit(module, data)
+
+
+def test_half_precision_and_another_decoder_are_the_same_latent_space(tiny_vae, other_vae, tmp_path):
+    mine, theirs = (AutoencoderKL.from_pretrained(tiny_vae) for _ in range(2))
+    torch.nn.init.zeros_(theirs.decoder.conv_out.weight)
+    assert encoder_differences(mine, theirs) == []
+    assert encoder_differences(mine, theirs.half()) == []
+    assert encoder_differences(mine.bfloat16(), theirs) == []
+    other = AutoencoderKL.from_pretrained(other_vae)
+    assert encoder_differences(theirs, other) == ["encoder.conv_in.weight"]
+    del other.quant_conv
+    assert "quant_conv.bias" in encoder_differences(theirs, other)
 
 
 def test_words_and_templates_are_data(tiny_sd):

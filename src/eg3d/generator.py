@@ -1,0 +1,179 @@
+"""The generator: codes and cameras to planes, planes and cameras to pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from faceforward.eg3d.backbone import Backbone, Mapping, Synthesis
+from faceforward.eg3d.layers import Noise
+from faceforward.eg3d.renderer import Decoder, Renderer, RenderSettings
+from faceforward.eg3d.superresolution import SuperResolution
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Shapes of a generator; those of `ffhqrebalanced512-128.pkl` by default.
+
+    Attributes:
+        z: Width of the code.
+        w: Width of w.
+        condition: Width of the camera label.
+        mapping_layers: Fully connected layers of the mapping network.
+        plane_resolution: Side of the planes.
+        plane_channels: Channels of one plane.
+        channel_base: See `Synthesis`.
+        channel_max: See `Synthesis`.
+        features: Channels of a rendered picture.
+        decoder_learning_rate: Factor in the decoder.
+        raw_resolution: Side at which planes are rendered.
+        resolution: Side of the final picture, four times what super-resolution takes in.
+        sr_widths: Channels of its two blocks.
+        clamp: Bound of the backbone's convolutions.
+        sr_clamp: Bound of super-resolution's.
+        sr_antialias: Of the resizing in front of it.
+        condition_scale: Factor of the camera in the mapping network.
+        condition_zero: Give the mapping network zeros for a camera.
+        render: How planes are rendered.
+    """
+
+    z: int = 512
+    w: int = 512
+    condition: int = 25
+    mapping_layers: int = 2
+    plane_resolution: int = 256
+    plane_channels: int = 32
+    channel_base: int = 32768
+    channel_max: int = 512
+    features: int = 32
+    decoder_learning_rate: float = 1.0
+    raw_resolution: int = 128
+    resolution: int = 512
+    sr_widths: tuple[int, int] = (256, 128)
+    clamp: float | None = None
+    sr_clamp: float | None = 256.0
+    sr_antialias: bool = True
+    condition_scale: float = 1.0
+    condition_zero: bool = False
+    render: RenderSettings = field(default_factory=RenderSettings)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One camera's picture of planes.
+
+    Attributes:
+        image: `(N, 3, R, R)` in about [-1, 1].
+        raw: `(N, 3, r, r)`, before super-resolution.
+        depth: `(N, 1, r, r)` along the ray.
+        opacity: `(N, 1, r, r)` in [0, 1].
+    """
+
+    image: torch.Tensor
+    raw: torch.Tensor
+    depth: torch.Tensor
+    opacity: torch.Tensor
+
+
+class TriPlaneGenerator(nn.Module):
+    """EG3D's generator (arXiv 2112.07945), with the parameter names of the published checkpoints.
+
+    Planes are values: `planes` once, then `render` for any cameras.
+
+    Args:
+        config: Shapes.
+
+    Example:
+        >>> generator = TriPlaneGenerator(GeneratorConfig(channel_base=1024, plane_resolution=32))
+        >>> ws = generator.map(torch.randn(1, 512), torch.zeros(1, 25))
+        >>> generator.planes(ws).shape
+        torch.Size([1, 3, 32, 32, 32])
+    """
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GeneratorConfig()
+        synthesis = Synthesis(
+            config.w,
+            config.plane_resolution,
+            3 * config.plane_channels,
+            channel_base=config.channel_base,
+            channel_max=config.channel_max,
+            clamp=config.clamp,
+        )
+        mapping = Mapping(
+            config.z,
+            config.condition,
+            config.w,
+            synthesis.num_ws,
+            layers=config.mapping_layers,
+            condition_scale=config.condition_scale,
+        )
+        self.backbone = Backbone(mapping, synthesis)
+        self.superresolution = SuperResolution(
+            config.features, config.w, config.resolution, widths=config.sr_widths, clamp=config.sr_clamp
+        )
+        self.decoder = Decoder(
+            config.plane_channels, config.features, learning_rate=config.decoder_learning_rate
+        )
+        self.renderer = Renderer(self.decoder, config.render)
+
+    @property
+    def num_ws(self) -> int:
+        """How many w's one picture takes."""
+        return self.backbone.synthesis.num_ws
+
+    def map(
+        self, z: torch.Tensor, cameras: torch.Tensor, *, truncation: float = 1.0, cutoff: int | None = None
+    ) -> torch.Tensor:
+        """`(N, z)` codes and `(N, 25)` conditions to `(N, num_ws, w)`; see `Mapping`."""
+        if self.config.condition_zero:
+            cameras = torch.zeros_like(cameras)
+        return self.backbone.mapping(z, cameras, truncation=truncation, cutoff=cutoff)
+
+    def planes(self, ws: torch.Tensor, *, noise: Noise = "const") -> torch.Tensor:
+        """`(N, num_ws, w)` to `(N, 3, C, H, W)` float32."""
+        planes = self.backbone.synthesis(ws, noise=noise)
+        return planes.reshape(len(ws), 3, self.config.plane_channels, *planes.shape[2:])
+
+    def render(
+        self,
+        planes: torch.Tensor,
+        cameras: torch.Tensor,
+        ws: torch.Tensor,
+        *,
+        raw_resolution: int | None = None,
+        generator: torch.Generator | None = None,
+        chunk: int = 4096,
+    ) -> View:
+        """Pictures of planes.
+
+        Args:
+            planes: `(N, 3, C, H, W)`, or `(1, ...)` for all cameras.
+            cameras: `(N, 25)`.
+            ws: `(N, num_ws, w)` or `(1, ...)`; super-resolution takes the last w.
+            raw_resolution: Side of the raw picture; None takes the config's.
+            generator: See `Renderer`.
+            chunk: Rays at once.
+
+        Raises:
+            ValueError: The batches do not fit.
+        """
+        count = len(cameras)
+        for name, value in (("planes", planes), ("ws", ws)):
+            if len(value) not in (1, count):
+                raise ValueError(f"{len(value)} {name} for {count} cameras: give one, or one for each")
+        planes = planes.expand(count, *planes.shape[1:])
+        rendered = self.renderer(
+            planes, cameras, raw_resolution or self.config.raw_resolution, generator=generator, chunk=chunk
+        )
+        ws = ws.expand(count, *ws.shape[1:])
+        image = self.superresolution(rendered.features, ws, antialias=self.config.sr_antialias)
+        return View(image, rendered.features[:, :3], rendered.depth, rendered.opacity)
+
+    def forward(self, z: torch.Tensor, cameras: torch.Tensor, *, truncation: float = 1.0) -> View:
+        """Codes and cameras to pictures, each conditioned on the camera that it is seen from."""
+        ws = self.map(z, cameras, truncation=truncation)
+        return self.render(self.planes(ws), cameras, ws)

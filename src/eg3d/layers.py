@@ -1,0 +1,248 @@
+"""Layers of StyleGAN2 (Karras et al., CVPR 2020, arXiv 1912.04958) without compiled operators.
+
+Parameters have the names of the published checkpoints. Weights are stored with unit variance and scaled when used
+(equalised learning rate); that is part of the function, not of the initialisation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Noise = Literal["const", "random", "none"]
+LEAK = 0.2
+GAIN = math.sqrt(2)  # keeps the variance through the leaky ReLU
+TAPS = (1.0, 3.0, 3.0, 1.0)
+
+
+def resample_filter() -> torch.Tensor:
+    """The binomial low-pass, `(4, 4)`, of sum 1."""
+    taps = torch.tensor(TAPS)
+    kernel = taps.outer(taps)
+    return kernel / kernel.sum()
+
+
+def low_pass(x: torch.Tensor, kernel: torch.Tensor, *, padding: int, gain: float = 1.0) -> torch.Tensor:
+    """Each channel through a filter, `(N, C, H, W)` to `(N, C, H + 2 padding - 3, ...)`."""
+    channels = x.shape[1]
+    weight = (kernel.flip((0, 1)) * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv2d(x, weight, padding=padding, groups=channels)
+
+
+def upsample(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    """Twice the size: zeros between the samples, then the low-pass with gain 4."""
+    channels = x.shape[1]
+    weight = (kernel * 4).to(x.dtype).expand(channels, 1, *kernel.shape)
+    return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
+
+
+def leaky_relu(
+    x: torch.Tensor, bias: torch.Tensor, *, gain: float = GAIN, clamp: float | None = None
+) -> torch.Tensor:
+    """Bias, leaky ReLU, gain and clamp of a feature map or of rows."""
+    x = F.leaky_relu(x + bias.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2)), LEAK) * gain
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def unit_second_moment(x: torch.Tensor) -> torch.Tensor:
+    """Rows scaled to a mean square of one."""
+    return x * (x.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+
+
+class FullyConnected(nn.Module):
+    """Linear layer with equalised learning rate.
+
+    Args:
+        inputs: Width in.
+        outputs: Width out.
+        activation: Leaky ReLU with its gain, or none.
+        learning_rate: Factor of the learning rate, 0.01 in the mapping network.
+        bias: Start of the bias.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        activation: bool = False,
+        learning_rate: float = 1.0,
+        bias: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.activation = activation
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / learning_rate)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.weight_gain = learning_rate / math.sqrt(inputs)
+        self.bias_gain = learning_rate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """`(N, inputs)` to `(N, outputs)`."""
+        weight, bias = self.weight.to(x.dtype) * self.weight_gain, self.bias.to(x.dtype) * self.bias_gain
+        if not self.activation:
+            return F.linear(x, weight, bias)
+        return leaky_relu(F.linear(x, weight), bias)
+
+
+def modulated_convolution(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    styles: torch.Tensor,
+    *,
+    kernel: torch.Tensor | None = None,
+    demodulate: bool = True,
+) -> torch.Tensor:
+    """Convolution whose weights every sample scales by its own styles (arXiv 1912.04958, equations 1 and 3).
+
+    Scaling the activations before and after is the same as scaling the weights, and one convolution then serves
+    the whole batch.
+
+    Args:
+        x: `(N, I, H, W)`.
+        weight: `(O, I, k, k)`.
+        styles: `(N, I)`.
+        kernel: Low-pass of an upsampling by two; None keeps the size.
+        demodulate: Scale outputs to unit variance.
+    """
+    narrow = x.dtype in (torch.float16, torch.bfloat16)
+    if demodulate and narrow:  # keeps products inside what half precision holds; cancels out below
+        weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
+        styles = styles / styles.abs().amax(dim=1, keepdim=True)
+    if demodulate:
+        energy = styles.float().square() @ weight.float().square().sum(dim=(2, 3)).T
+        scale = (energy + 1e-8).rsqrt().to(x.dtype)
+    x = x * styles.to(x.dtype)[:, :, None, None]
+    weight = weight.to(x.dtype)
+    if kernel is None:
+        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+    else:
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        x = low_pass(x, kernel, padding=1, gain=4.0)
+    return x * scale[:, :, None, None] if demodulate else x
+
+
+class SynthesisLayer(nn.Module):
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU.
+
+    Args:
+        inputs: Channels in.
+        outputs: Channels out.
+        style: Width of w.
+        resolution: Side of the output.
+        up: Double the side.
+        clamp: Bound of the output; None is none.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        style: int,
+        resolution: int,
+        *,
+        up: bool = False,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.up = up
+        self.clamp = clamp
+        self.affine = FullyConnected(style, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.noise_strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.register_buffer("resample_filter", resample_filter())
+        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: Noise = "const") -> torch.Tensor:
+        """`(N, inputs, H, W)` and `(N, style)` to `(N, outputs, H', W')`."""
+        x = modulated_convolution(
+            x, self.weight, self.affine(w), kernel=self.resample_filter if self.up else None
+        )
+        if noise == "const":
+            x = x + (self.noise_const * self.noise_strength).to(x.dtype)
+        elif noise == "random":
+            drawn = torch.randn(len(x), 1, *x.shape[2:], device=x.device, dtype=x.dtype)
+            x = x + drawn * self.noise_strength.to(x.dtype)
+        return leaky_relu(x, self.bias, clamp=self.clamp)
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to picture channels, without demodulation."""
+
+    def __init__(self, inputs: int, outputs: int, style: int, *, clamp: float | None = None) -> None:
+        super().__init__()
+        self.clamp = clamp
+        self.affine = FullyConnected(style, inputs, bias=1.0)
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.weight_gain = 1 / math.sqrt(inputs)
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        """`(N, inputs, H, W)` and `(N, style)` to `(N, outputs, H, W)`."""
+        styles = self.affine(w) * self.weight_gain
+        x = modulated_convolution(x, self.weight, styles, demodulate=False)
+        x = x + self.bias.to(x.dtype)[None, :, None, None]
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+
+
+class SynthesisBlock(nn.Module):
+    """One resolution: two convolutions (one in the first block) and the picture's skip connection.
+
+    Args:
+        inputs: Channels in; 0 makes the first block, which begins with a learnt constant.
+        outputs: Channels out.
+        style: Width of w.
+        resolution: Side of the output.
+        picture: Channels of the picture.
+        clamp: Bound of every convolution's output.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        style: int,
+        resolution: int,
+        picture: int,
+        *,
+        clamp: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_buffer("resample_filter", resample_filter())
+        if inputs:
+            self.conv0 = SynthesisLayer(inputs, outputs, style, resolution, up=True, clamp=clamp)
+        else:
+            self.const = nn.Parameter(torch.randn(outputs, resolution, resolution))
+        self.conv1 = SynthesisLayer(outputs, outputs, style, resolution, clamp=clamp)
+        self.torgb = ToRGB(outputs, picture, style, clamp=clamp)
+        self.first = not inputs
+
+    @property
+    def convolutions(self) -> int:
+        """How many w's the block uses up; the picture's convolution shares the next block's first."""
+        return 1 if self.first else 2
+
+    def forward(
+        self, x: torch.Tensor | None, picture: torch.Tensor | None, ws: torch.Tensor, noise: Noise = "const"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features and picture at the block's resolution.
+
+        Args:
+            x: `(N, inputs, H/2, W/2)`; None in the first block.
+            picture: `(N, picture, H/2, W/2)`; None in the first block.
+            ws: `(N, convolutions + 1, style)`.
+            noise: See `Noise`.
+        """
+        if self.first:
+            x = self.const.to(ws.dtype).expand(len(ws), -1, -1, -1)
+        else:
+            assert x is not None  # only the first block begins by itself
+            x = self.conv0(x, ws[:, 0], noise)
+        x = self.conv1(x, ws[:, self.convolutions - 1], noise)
+        # The picture is summed in float32: its channels are planes, and later blocks only add details.
+        drawn = self.torgb(x, ws[:, self.convolutions]).float()
+        return x, drawn if picture is None else upsample(picture, self.resample_filter) + drawn

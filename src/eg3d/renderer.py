@@ -1,0 +1,226 @@
+"""Planes to feature pictures and depths: tri-plane look-up, decoder and ray marching (arXiv 2112.07945, 4.1-4.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from faceforward.eg3d.layers import FullyConnected
+from faceforward.eg3d.rays import importance_depths, rays, stratified_depths
+
+PlaneAxes = Literal["released", "corrected"]
+
+# Which two world axes a plane is laid over: columns x, rows y. The release meant xy, xz and zy, but inverts its
+# matrices of axes first, so that the last is the second one transposed. Its checkpoints were trained so.
+AXES: dict[str, tuple[tuple[int, int], ...]] = {
+    "released": ((0, 1), (0, 2), (2, 0)),
+    "corrected": ((0, 1), (0, 2), (2, 1)),
+}
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How planes are rendered; the values of `ffhqrebalanced512-128.pkl` by default.
+
+    Attributes:
+        samples: Depths of the first pass.
+        importance_samples: Depths of the second pass; 0 leaves it out.
+        ray_start: Nearest depth.
+        ray_end: Farthest depth.
+        box_warp: Side of the cube that the planes span.
+        plane_axes: `released` for official checkpoints; `corrected` gives three different planes.
+        white_back: White instead of black where rays meet nothing.
+    """
+
+    samples: int = 48
+    importance_samples: int = 48
+    ray_start: float = 2.25
+    ray_end: float = 3.3
+    box_warp: float = 1.0
+    plane_axes: PlaneAxes = "released"
+    white_back: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """What rays see.
+
+    Attributes:
+        features: `(N, C, r, r)` in about [-1, 1]; the first three channels are the raw RGB picture.
+        depth: `(N, 1, r, r)`, along the ray, inside the range of the samples.
+        opacity: `(N, 1, r, r)` in [0, 1].
+    """
+
+    features: torch.Tensor
+    depth: torch.Tensor
+    opacity: torch.Tensor
+
+
+class Decoder(nn.Module):
+    """Mean of the planes' features to density and colours."""
+
+    def __init__(self, features: int, outputs: int, *, hidden: int = 64, learning_rate: float = 1.0) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            FullyConnected(features, hidden, learning_rate=learning_rate),
+            nn.Softplus(),
+            FullyConnected(hidden, 1 + outputs, learning_rate=learning_rate),
+        )
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """`(M, features)` to densities `(M, 1)` and colours `(M, outputs)` in (-0.001, 1.001)."""
+        x = self.net(features)
+        return x[:, :1], torch.sigmoid(x[:, 1:]) * 1.002 - 0.001
+
+
+def plane_features(planes: torch.Tensor, points: torch.Tensor, settings: RenderSettings) -> torch.Tensor:
+    """Mean of the three planes' features at points of space.
+
+    Args:
+        planes: `(3, C, H, W)`.
+        points: `(M, 3)` world coordinates; outside the box the features are zero.
+        settings: Box and axes.
+
+    Returns:
+        `(M, C)`.
+    """
+    scaled = (points * (2 / settings.box_warp)).to(planes.dtype)
+    grids = torch.stack([scaled[:, list(axes)] for axes in AXES[settings.plane_axes]])
+    sampled = F.grid_sample(planes, grids[:, None], align_corners=False, padding_mode="zeros")
+    return sampled[:, :, 0].mean(dim=0).T
+
+
+def march(
+    densities: torch.Tensor, colours: torch.Tensor, depths: torch.Tensor, *, white_back: bool = False
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Volume rendering of samples in rising order; values are taken in the middle of each interval.
+
+    Args:
+        densities: `(R, S)` before their softplus.
+        colours: `(R, S, C)` in [0, 1].
+        depths: `(R, S)`.
+        white_back: See `RenderSettings`.
+
+    Returns:
+        Colours `(R, C)` in [-1, 1], depth `(R,)`, weights of the intervals `(R, S - 1)`.
+    """
+    widths = depths[:, 1:] - depths[:, :-1]
+    density = F.softplus((densities[:, :-1] + densities[:, 1:]) / 2 - 1)
+    alpha = 1 - torch.exp(-density * widths)
+    through = torch.cumprod(F.pad(1 - alpha + 1e-10, (1, 0), value=1.0), dim=1)[:, :-1]
+    weights = alpha * through
+    # The mean of neighbours under these weights, without making the means: each sample is in two intervals.
+    shares = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
+    colour = torch.einsum("rs,rsc->rc", shares, colours)
+    total = weights.sum(dim=1)
+    depth = (shares * depths).sum(dim=1) / total
+    depth = torch.nan_to_num(depth, float("inf")).clamp(depths.min(), depths.max())
+    if white_back:
+        colour = colour + 1 - total[:, None]
+    return colour * 2 - 1, depth, weights
+
+
+class Renderer:
+    """Renders planes for cameras, in chunks of rays so that memory is bounded.
+
+    Args:
+        decoder: Features to density and colours.
+        settings: How.
+    """
+
+    def __init__(self, decoder: Decoder, settings: RenderSettings) -> None:
+        self.decoder = decoder
+        self.settings = settings
+
+    def density(self, planes: torch.Tensor, points: torch.Tensor, *, chunk: int = 2**18) -> torch.Tensor:
+        """Density before its softplus at points of space.
+
+        Args:
+            planes: `(3, C, H, W)`.
+            points: `(M, 3)`.
+            chunk: Points at once.
+
+        Returns:
+            `(M,)`.
+        """
+        parts = [self.decoder(plane_features(planes, part, self.settings))[0] for part in points.split(chunk)]
+        return torch.cat(parts)[:, 0]
+
+    def __call__(
+        self,
+        planes: torch.Tensor,
+        cameras: torch.Tensor,
+        resolution: int,
+        *,
+        generator: torch.Generator | None = None,
+        chunk: int = 4096,
+    ) -> Rendering:
+        """Render each planes at its camera.
+
+        Args:
+            planes: `(N, 3, C, H, W)`.
+            cameras: `(N, 25)`.
+            resolution: Side r.
+            generator: Jitters the samples, for training; None takes them in their places.
+            chunk: Rays at once: memory grows with it, the result does not change.
+        """
+        origins, directions = rays(cameras, resolution)
+        features, depths, opacities = [], [], []
+        for plane, origin, towards in zip(planes, origins, directions, strict=True):
+            parts = [self._rays(plane, origin, part, generator) for part in towards.split(chunk)]
+            colour, depth, opacity = (torch.cat(values) for values in zip(*parts, strict=True))
+            features.append(colour.T.reshape(-1, resolution, resolution))
+            depths.append(depth.reshape(1, resolution, resolution))
+            opacities.append(opacity.reshape(1, resolution, resolution))
+        return Rendering(torch.stack(features), torch.stack(depths), torch.stack(opacities))
+
+    def _rays(
+        self,
+        planes: torch.Tensor,
+        origin: torch.Tensor,
+        towards: torch.Tensor,
+        generator: torch.Generator | None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        settings, count = self.settings, len(towards)
+        depths = stratified_depths(
+            settings.samples,
+            settings.ray_start,
+            settings.ray_end,
+            _drawn(count, settings.samples, generator, towards),
+            device=towards.device,
+        ).expand(count, -1)
+        densities, colours = self._decode(planes, origin, towards, depths)
+        if settings.importance_samples:
+            with torch.no_grad():  # where to look is no part of the picture
+                _, _, weights = march(densities, colours[..., :0], depths)
+                positions = _drawn(count, settings.importance_samples, generator, towards)
+                if positions is None:
+                    positions = torch.linspace(0, 1, settings.importance_samples, device=towards.device)
+                finer = importance_depths(depths, weights, positions)
+            more_densities, more_colours = self._decode(planes, origin, towards, finer)
+            depths, order = torch.cat([depths, finer], dim=1).sort(dim=1, stable=True)
+            densities = torch.cat([densities, more_densities], dim=1).gather(1, order)
+            wide = order[..., None].expand(-1, -1, colours.shape[-1])
+            colours = torch.cat([colours, more_colours], dim=1).gather(1, wide)
+        colour, depth, weights = march(densities, colours, depths, white_back=settings.white_back)
+        return colour, depth, weights.sum(dim=1)
+
+    def _decode(
+        self, planes: torch.Tensor, origin: torch.Tensor, towards: torch.Tensor, depths: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        points = origin + towards[:, None] * depths[..., None]
+        densities, colours = self.decoder(plane_features(planes, points.reshape(-1, 3), self.settings))
+        return densities.reshape(depths.shape).float(), colours.reshape(*depths.shape, -1).float()
+
+
+def _drawn(
+    rows: int, columns: int, generator: torch.Generator | None, like: torch.Tensor
+) -> torch.Tensor | None:
+    """Uniform numbers for training; None without a generator."""
+    if generator is None:
+        return None
+    return torch.rand(rows, columns, generator=generator, device=generator.device).to(like.device)

@@ -11,7 +11,7 @@ from faceforward.eg3d.layers import FullyConnected, Noise, SynthesisBlock, unit_
 
 
 class Mapping(nn.Module):
-    """z and a condition to one w per layer (arXiv 1912.04958; conditioned on the camera in arXiv 2112.07945, 4.4).
+    """z and a condition to one w per layer (arXiv 1912.04958; for cameras arXiv 2112.07945, 4.4).
 
     Args:
         z: Width of the code; 0 maps the condition alone (the discriminator).
@@ -21,6 +21,8 @@ class Mapping(nn.Module):
         layers: Fully connected layers.
         condition_scale: Factor of the condition.
     """
+
+    w_avg: torch.Tensor
 
     def __init__(
         self, z: int, condition: int, w: int, num_ws: int, *, layers: int = 2, condition_scale: float = 1.0
@@ -108,11 +110,13 @@ class Synthesis(nn.Module):
             start += block.convolutions
         return found
 
-    def forward(self, ws: torch.Tensor, *, noise: Noise = "const") -> torch.Tensor:
-        """`(N, num_ws, w)` to `(N, channels, resolution, resolution)` float32."""
+    def forward(
+        self, ws: torch.Tensor, *, noise: Noise = "const", dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """`(N, num_ws, w)` to `(N, channels, resolution, resolution)`, never in half precision."""
         x = picture = None
         for block, start in self.blocks():
-            x, picture = block(x, picture, ws[:, start : start + block.convolutions + 1], noise)
+            x, picture = block(x, picture, ws[:, start : start + block.convolutions + 1], noise, dtype=dtype)
         assert picture is not None  # there is a block
         return picture
 

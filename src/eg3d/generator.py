@@ -133,9 +133,17 @@ class TriPlaneGenerator(nn.Module):
             cameras = torch.zeros_like(cameras)
         return self.backbone.mapping(z, cameras, truncation=truncation, cutoff=cutoff)
 
-    def planes(self, ws: torch.Tensor, *, noise: Noise = "const") -> torch.Tensor:
-        """`(N, num_ws, w)` to `(N, 3, C, H, W)` float32."""
-        planes = self.backbone.synthesis(ws, noise=noise)
+    def planes(
+        self, ws: torch.Tensor, *, noise: Noise = "const", dtype: torch.dtype | None = None
+    ) -> torch.Tensor:
+        """`(N, num_ws, w)` to `(N, 3, C, H, W)`.
+
+        Args:
+            ws: float32.
+            noise: `const` gives the same planes each time.
+            dtype: Of the convolutions, float16 or bfloat16 where that is fast; planes stay float32.
+        """
+        planes = self.backbone.synthesis(ws, noise=noise, dtype=dtype)
         return planes.reshape(len(ws), 3, self.config.plane_channels, *planes.shape[2:])
 
     def render(
@@ -147,6 +155,7 @@ class TriPlaneGenerator(nn.Module):
         raw_resolution: int | None = None,
         generator: torch.Generator | None = None,
         chunk: int = 4096,
+        dtype: torch.dtype | None = None,
     ) -> View:
         """Pictures of planes.
 
@@ -157,6 +166,7 @@ class TriPlaneGenerator(nn.Module):
             raw_resolution: Side of the raw picture; None takes the config's.
             generator: See `Renderer`.
             chunk: Rays at once.
+            dtype: Of super-resolution; rays are always followed in float32.
 
         Raises:
             ValueError: The batches do not fit.
@@ -169,8 +179,7 @@ class TriPlaneGenerator(nn.Module):
         rendered = self.renderer(
             planes, cameras, raw_resolution or self.config.raw_resolution, generator=generator, chunk=chunk
         )
-        ws = ws.expand(count, *ws.shape[1:])
-        image = self.superresolution(rendered.features, ws, antialias=self.config.sr_antialias)
+        image = self.superresolution(rendered.features, ws, antialias=self.config.sr_antialias, dtype=dtype)
         return View(image, rendered.features[:, :3], rendered.depth, rendered.opacity)
 
     def forward(self, z: torch.Tensor, cameras: torch.Tensor, *, truncation: float = 1.0) -> View:

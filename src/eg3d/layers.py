@@ -1,7 +1,7 @@
 """Layers of StyleGAN2 (Karras et al., CVPR 2020, arXiv 1912.04958) without compiled operators.
 
-Parameters have the names of the published checkpoints. Weights are stored with unit variance and scaled when used
-(equalised learning rate); that is part of the function, not of the initialisation.
+Parameters have the names of the published checkpoints. Weights are stored with unit variance and scaled when
+used (equalised learning rate); that is part of the function, not of the initialisation.
 """
 
 from __future__ import annotations
@@ -26,6 +26,11 @@ def resample_filter() -> torch.Tensor:
     return kernel / kernel.sum()
 
 
+def widened(x: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def low_pass(x: torch.Tensor, kernel: torch.Tensor, *, padding: int, gain: float = 1.0) -> torch.Tensor:
     """Each channel through a filter, `(N, C, H, W)` to `(N, C, H + 2 padding - 3, ...)`."""
     channels = x.shape[1]
@@ -40,12 +45,14 @@ def upsample(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
 
 
-def leaky_relu(
-    x: torch.Tensor, bias: torch.Tensor, *, gain: float = GAIN, clamp: float | None = None
-) -> torch.Tensor:
+def leaky_relu(x: torch.Tensor, bias: torch.Tensor, *, clamp: float | None = None) -> torch.Tensor:
     """Bias, leaky ReLU, gain and clamp of a feature map or of rows."""
-    x = F.leaky_relu(x + bias.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2)), LEAK) * gain
-    return x if clamp is None else x.clamp(-clamp, clamp)
+    bias = bias.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2))
+    if torch.is_grad_enabled():
+        x = F.leaky_relu(x + bias, LEAK) * GAIN
+        return x if clamp is None else x.clamp(-clamp, clamp)
+    x = F.leaky_relu_((x + bias).mul_(GAIN), LEAK)  # one large tensor instead of four
+    return x if clamp is None else x.clamp_(-clamp, clamp)
 
 
 def unit_second_moment(x: torch.Tensor) -> torch.Tensor:
@@ -98,31 +105,36 @@ def modulated_convolution(
 ) -> torch.Tensor:
     """Convolution whose weights every sample scales by its own styles (arXiv 1912.04958, equations 1 and 3).
 
-    Scaling the activations before and after is the same as scaling the weights, and one convolution then serves
-    the whole batch.
+    Scaling the activations before and after is the same as scaling the weights, so that one convolution
+    serves samples of different styles; where all share one, the weights are scaled.
 
     Args:
         x: `(N, I, H, W)`.
         weight: `(O, I, k, k)`.
-        styles: `(N, I)`.
+        styles: `(N, I)`, or `(1, I)` for all samples.
         kernel: Low-pass of an upsampling by two; None keeps the size.
         demodulate: Scale outputs to unit variance.
     """
-    narrow = x.dtype in (torch.float16, torch.bfloat16)
-    if demodulate and narrow:  # keeps products inside what half precision holds; cancels out below
+    if demodulate and x.dtype in (torch.float16, torch.bfloat16):
+        # Keeps products inside what half precision holds; both factors cancel out below.
         weight = weight * (weight[0].numel() ** -0.5 / weight.abs().amax(dim=(1, 2, 3), keepdim=True))
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
+    scale = None
     if demodulate:
-        energy = styles.float().square() @ weight.float().square().sum(dim=(2, 3)).T
-        scale = (energy + 1e-8).rsqrt().to(x.dtype)
-    x = x * styles.to(x.dtype)[:, :, None, None]
+        energy = widened(styles).square() @ widened(weight).square().sum(dim=(2, 3)).T
+        scale = (energy + 1e-8).rsqrt()
+    if len(styles) == 1:
+        weight = weight * styles[0, None, :, None, None]
+        weight = weight if scale is None else weight * scale[0, :, None, None, None]
+    else:
+        x = x * styles.to(x.dtype)[:, :, None, None]
     weight = weight.to(x.dtype)
     if kernel is None:
         x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     else:
         x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
         x = low_pass(x, kernel, padding=1, gain=4.0)
-    return x * scale[:, :, None, None] if demodulate else x
+    return x if scale is None or len(scale) == 1 else x * scale.to(x.dtype)[:, :, None, None]
 
 
 class SynthesisLayer(nn.Module):
@@ -136,6 +148,9 @@ class SynthesisLayer(nn.Module):
         up: Double the side.
         clamp: Bound of the output; None is none.
     """
+
+    resample_filter: torch.Tensor
+    noise_const: torch.Tensor
 
     def __init__(
         self,
@@ -201,6 +216,8 @@ class SynthesisBlock(nn.Module):
         clamp: Bound of every convolution's output.
     """
 
+    resample_filter: torch.Tensor
+
     def __init__(
         self,
         inputs: int,
@@ -227,7 +244,13 @@ class SynthesisBlock(nn.Module):
         return 1 if self.first else 2
 
     def forward(
-        self, x: torch.Tensor | None, picture: torch.Tensor | None, ws: torch.Tensor, noise: Noise = "const"
+        self,
+        x: torch.Tensor | None,
+        picture: torch.Tensor | None,
+        ws: torch.Tensor,
+        noise: Noise = "const",
+        *,
+        dtype: torch.dtype | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and picture at the block's resolution.
 
@@ -236,13 +259,14 @@ class SynthesisBlock(nn.Module):
             picture: `(N, picture, H/2, W/2)`; None in the first block.
             ws: `(N, convolutions + 1, style)`.
             noise: See `Noise`.
+            dtype: Of the first block's features; later blocks go on in what they get.
         """
         if self.first:
-            x = self.const.to(ws.dtype).expand(len(ws), -1, -1, -1)
+            x = self.const.to(dtype or ws.dtype).expand(len(ws), -1, -1, -1)
         else:
             assert x is not None  # only the first block begins by itself
             x = self.conv0(x, ws[:, 0], noise)
         x = self.conv1(x, ws[:, self.convolutions - 1], noise)
-        # The picture is summed in float32: its channels are planes, and later blocks only add details.
-        drawn = self.torgb(x, ws[:, self.convolutions]).float()
+        # The picture is never summed in half precision: later blocks only add details to it.
+        drawn = widened(self.torgb(x, ws[:, self.convolutions]))
         return x, drawn if picture is None else upsample(picture, self.resample_filter) + drawn

@@ -1,4 +1,4 @@
-"""Rays of a camera and samples along them (arXiv 2112.07945; hierarchical sampling of NeRF, arXiv 2003.08934)."""
+"""Rays of a camera and samples along them (arXiv 2112.07945; importance sampling of arXiv 2003.08934)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,7 @@ def rays(cameras: torch.Tensor, resolution: int) -> tuple[torch.Tensor, torch.Te
 
 
 def stratified_depths(
-    count: int,
-    near: float,
-    far: float,
-    jitter: torch.Tensor | None = None,
-    *,
-    device: torch.device | None = None,
+    count: int, near: float, far: float, like: torch.Tensor, jitter: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Depths at equal distances, moved by up to one distance.
 
@@ -41,13 +36,13 @@ def stratified_depths(
         count: Samples S.
         near: First depth.
         far: Last depth.
+        like: Whose type and device they take.
         jitter: `(..., S)` in [0, 1); None leaves the depths where they are.
-        device: Without jitter.
 
     Returns:
         `(..., S)`; `(S,)` without jitter.
     """
-    depths = torch.linspace(near, far, count, device=device if jitter is None else jitter.device)
+    depths = torch.linspace(near, far, count, device=like.device, dtype=like.dtype)
     return depths if jitter is None else depths + jitter * ((far - near) / (count - 1))
 
 

@@ -1,4 +1,4 @@
-"""Planes to feature pictures and depths: tri-plane look-up, decoder and ray marching (arXiv 2112.07945, 4.1-4.2)."""
+"""Planes to feature pictures and depths (arXiv 2112.07945, 4.1 and 4.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from faceforward.eg3d.rays import importance_depths, rays, stratified_depths
 
 PlaneAxes = Literal["released", "corrected"]
 
-# Which two world axes a plane is laid over: columns x, rows y. The release meant xy, xz and zy, but inverts its
+# The two world axes under a plane, columns and rows. The release meant xy, xz and zy, but inverts its
 # matrices of axes first, so that the last is the second one transposed. Its checkpoints were trained so.
 AXES: dict[str, tuple[tuple[int, int], ...]] = {
     "released": ((0, 1), (0, 2), (2, 0)),
@@ -88,40 +88,32 @@ def plane_features(planes: torch.Tensor, points: torch.Tensor, settings: RenderS
     Returns:
         `(M, C)`.
     """
-    scaled = (points * (2 / settings.box_warp)).to(planes.dtype)
+    scaled = points * (2 / settings.box_warp)
     grids = torch.stack([scaled[:, list(axes)] for axes in AXES[settings.plane_axes]])
     sampled = F.grid_sample(planes, grids[:, None], align_corners=False, padding_mode="zeros")
     return sampled[:, :, 0].mean(dim=0).T
 
 
-def march(
-    densities: torch.Tensor, colours: torch.Tensor, depths: torch.Tensor, *, white_back: bool = False
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def march(densities: torch.Tensor, depths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Volume rendering of samples in rising order; values are taken in the middle of each interval.
 
     Args:
         densities: `(R, S)` before their softplus.
-        colours: `(R, S, C)` in [0, 1].
         depths: `(R, S)`.
-        white_back: See `RenderSettings`.
 
     Returns:
-        Colours `(R, C)` in [-1, 1], depth `(R,)`, weights of the intervals `(R, S - 1)`.
+        Each sample's share of its ray's colour `(R, S)`, depth `(R,)`, weights of the intervals `(R, S - 1)`.
     """
     widths = depths[:, 1:] - depths[:, :-1]
     density = F.softplus((densities[:, :-1] + densities[:, 1:]) / 2 - 1)
     alpha = 1 - torch.exp(-density * widths)
     through = torch.cumprod(F.pad(1 - alpha + 1e-10, (1, 0), value=1.0), dim=1)[:, :-1]
     weights = alpha * through
-    # The mean of neighbours under these weights, without making the means: each sample is in two intervals.
+    # Means of neighbours under these weights, without making the means: a sample is in two intervals.
     shares = (F.pad(weights, (1, 0)) + F.pad(weights, (0, 1))) / 2
-    colour = torch.einsum("rs,rsc->rc", shares, colours)
-    total = weights.sum(dim=1)
-    depth = (shares * depths).sum(dim=1) / total
+    depth = (shares * depths).sum(dim=1) / weights.sum(dim=1)
     depth = torch.nan_to_num(depth, float("inf")).clamp(depths.min(), depths.max())
-    if white_back:
-        colour = colour + 1 - total[:, None]
-    return colour * 2 - 1, depth, weights
+    return shares, depth, weights
 
 
 class Renderer:
@@ -190,31 +182,37 @@ class Renderer:
             settings.samples,
             settings.ray_start,
             settings.ray_end,
+            towards,
             _drawn(count, settings.samples, generator, towards),
-            device=towards.device,
         ).expand(count, -1)
         densities, colours = self._decode(planes, origin, towards, depths)
+        order = None
         if settings.importance_samples:
             with torch.no_grad():  # where to look is no part of the picture
-                _, _, weights = march(densities, colours[..., :0], depths)
+                _, _, weights = march(densities, depths)
                 positions = _drawn(count, settings.importance_samples, generator, towards)
                 if positions is None:
-                    positions = torch.linspace(0, 1, settings.importance_samples, device=towards.device)
+                    positions = torch.linspace(0, 1, settings.importance_samples).to(towards)
                 finer = importance_depths(depths, weights, positions)
             more_densities, more_colours = self._decode(planes, origin, towards, finer)
             depths, order = torch.cat([depths, finer], dim=1).sort(dim=1, stable=True)
             densities = torch.cat([densities, more_densities], dim=1).gather(1, order)
-            wide = order[..., None].expand(-1, -1, colours.shape[-1])
-            colours = torch.cat([colours, more_colours], dim=1).gather(1, wide)
-        colour, depth, weights = march(densities, colours, depths, white_back=settings.white_back)
-        return colour, depth, weights.sum(dim=1)
+            colours = torch.cat([colours, more_colours], dim=1)
+        shares, depth, weights = march(densities, depths)
+        if order is not None:  # the few shares go back to where the many colours are
+            shares = torch.zeros_like(shares).scatter(1, order, shares)
+        opacity = weights.sum(dim=1)
+        colour = torch.einsum("rs,rsc->rc", shares, colours)
+        if settings.white_back:
+            colour = colour + 1 - opacity[:, None]
+        return colour * 2 - 1, depth, opacity
 
     def _decode(
         self, planes: torch.Tensor, origin: torch.Tensor, towards: torch.Tensor, depths: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         points = origin + towards[:, None] * depths[..., None]
         densities, colours = self.decoder(plane_features(planes, points.reshape(-1, 3), self.settings))
-        return densities.reshape(depths.shape).float(), colours.reshape(*depths.shape, -1).float()
+        return densities.reshape(depths.shape), colours.reshape(*depths.shape, -1)
 
 
 def _drawn(
@@ -223,4 +221,4 @@ def _drawn(
     """Uniform numbers for training; None without a generator."""
     if generator is None:
         return None
-    return torch.rand(rows, columns, generator=generator, device=generator.device).to(like.device)
+    return torch.rand(rows, columns, generator=generator, device=generator.device).to(like)

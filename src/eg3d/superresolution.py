@@ -35,13 +35,30 @@ class SuperResolution(nn.Module):
         self.block1 = SynthesisBlock(widths[0], widths[1], w, resolution, 3, clamp=clamp)
 
     def forward(
-        self, features: torch.Tensor, ws: torch.Tensor, *, noise: Noise = "none", antialias: bool = True
+        self,
+        features: torch.Tensor,
+        ws: torch.Tensor,
+        *,
+        noise: Noise = "none",
+        antialias: bool = True,
+        dtype: torch.dtype | None = None,
     ) -> torch.Tensor:
-        """`(N, channels, r, r)`, raw RGB in front, and `(N, num_ws, w)` to `(N, 3, R, R)` in about [-1, 1]."""
+        """The final picture.
+
+        Args:
+            features: `(N, channels, r, r)`, the raw RGB in front.
+            ws: `(N, num_ws, w)` or `(1, num_ws, w)`; the last w is taken.
+            noise: See `Noise`.
+            antialias: Of the resizing where r is not a quarter of the output's side.
+            dtype: Of the convolutions.
+
+        Returns:
+            `(N, 3, R, R)` in about [-1, 1].
+        """
         if features.shape[-1] != self.side:
             features = F.interpolate(
                 features, (self.side, self.side), mode="bilinear", align_corners=False, antialias=antialias
             )
         ws = ws[:, -1:].expand(-1, 3, -1)
-        x, picture = self.block0(features, features[:, :3].float(), ws, noise)
+        x, picture = self.block0(features.to(dtype or features.dtype), features[:, :3], ws, noise)
         return self.block1(x, picture, ws, noise)[1]

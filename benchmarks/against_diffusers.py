@@ -96,8 +96,9 @@ def main() -> int:
         theirs = [
             sys.executable, str(args.script), f"--pretrained_model_name_or_path={model}",
             f"--train_data_dir={folder / 'photos'}", "--resolution=128", f"--train_batch_size={args.pairs}",
-            f"--mixed_precision={'bf16' if has_bfloat16() else 'no'}", "--learning_rate=1e-5", "--lr_warmup_steps=0", "--use_ema",
-            "--foreach_ema", "--random_flip", f"--output_dir={folder / 'theirs'}", "--report_to=tensorboard",
+            f"--mixed_precision={'bf16' if has_bfloat16() else 'no'}", "--learning_rate=1e-5",
+            "--lr_warmup_steps=0", "--use_ema", "--foreach_ema", "--random_flip",
+            f"--output_dir={folder / 'theirs'}", "--report_to=tensorboard",
             f"--cache_dir={folder / 'cache'}", "--checkpointing_steps=100000",
         ]  # fmt: skip
         ours = [

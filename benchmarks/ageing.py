@@ -3,8 +3,8 @@
     python benchmarks/ageing.py                       all 267 val photographs, targets 10..70, embedded model
     python benchmarks/ageing.py --photos 24 --inversions direct,negative-prompt,ddim,null-text
 
-Each photograph is a line in a JSON lines file, so a run that was ended goes on where it was, and processes with
-`--share 1/2` and `--share 2/2` may fill one file; a run without shares then reports it.
+Each photograph is a line in a JSON lines file, so a run that was ended goes on where it was, and processes
+with `--share 1/2` and `--share 2/2` may fill one file; a run without shares then reports it.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ import torch
 def has_bfloat16(device: str | torch.device = "cpu") -> bool:
     """Whether bfloat16 is worth using.
 
-    CPUs without its instructions (AVX2 only, as AMD's before Zen 4) emulate it: convolutions take ten times as
-    long as in float32.
+    CPUs without its instructions (AVX2 only, as AMD's before Zen 4) emulate it: convolutions take ten times
+    as long as in float32.
 
     Args:
         device: `cpu`, `cuda`, `mps` ...; anything but a CPU is taken to have it.

@@ -69,8 +69,8 @@ class Autoencoder(TrainedModule):
             model over these latents stays valid.
         gradient_weight: Weight of the gradient loss.
         kl_weight: Weight of the KL divergence per element.
-        color_jitter: Share of training pictures whose hue and saturation are changed, before the encoder: colours
-            that are rare in the data (light hair, green clothes) are learnt all the same.
+        color_jitter: Share of training pictures whose hue and saturation are changed, before the encoder:
+            colours that are rare in the data (light hair, green clothes) are learnt all the same.
         optimizer: See `TrainedModule`.
         lr_scheduler: See `TrainedModule`.
     """

@@ -26,7 +26,7 @@ from statistics import median
 from PIL import Image
 from real_faces import ARCHIVE, pictures
 
-from faceforward.datamodules.aligned_faces import read_labels
+from faceforward.datamodules.aligned_faces import LabelledFace, read_labels
 from faceforward.precision import has_bfloat16
 from faceforward.pretrained import resolve
 
@@ -48,9 +48,15 @@ def run(command: list[str], threads: int) -> float:
     return time.perf_counter() - begun
 
 
+def spread(archive: Path, count: int) -> list[LabelledFace]:
+    """Training photographs of all ages."""
+    labels = [label for label in read_labels(archive) if label.split == "train"]
+    return labels[:: len(labels) // count][:count]
+
+
 def write_folder(folder: Path, archive: Path, count: int) -> None:
     """Photographs in the form of Hugging Face's image folders, one line for each prompt."""
-    labels = [label for label in read_labels(archive) if label.split == "train"][:count]
+    labels = spread(archive, count)
     lines = []
     for label, picture in zip(labels, pictures(archive, labels), strict=True):
         for number, prompt in enumerate(("photo of a person", f"photo of a {label.age} year old person")):
@@ -62,7 +68,7 @@ def write_folder(folder: Path, archive: Path, count: int) -> None:
 
 def write_archive(path: Path, archive: Path, count: int) -> None:
     """The same photographs as a zip with `labels.csv`, so that no others are encoded."""
-    labels = [label for label in read_labels(archive) if label.split == "train"][:count]
+    labels = spread(archive, count)
     labels.append(next(label for label in read_labels(archive) if label.split == "val"))
     lines = ["file,age,gender,split"]
     lines += [f"{label.file},{label.age},{label.gender},{label.split}" for label in labels]

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from real_faces import ARCHIVE, pictures
+from scipy.stats import spearmanr
 
 from faceforward.datamodules.aligned_faces import read_labels
 from faceforward.diffusion.color import restore_colors
@@ -106,7 +107,8 @@ def measure(args: argparse.Namespace) -> list[dict]:
         for name, value in vars(args).items()
         if name not in ("output", "pictures", "photos", "threads", "share")
     }
-    known = {(r["file"], r["inversion"]) for r in done if r["key"] == {**key, "inversions": r["inversion"]}}
+    done = [r for r in done if r["key"] == {**key, "inversions": r["inversion"]}]  # of these settings
+    known = {(r["file"], r["inversion"]) for r in done}
     model = load_pipeline(args.pretrained or embedded_model())
     template, settings = PromptTemplate(), settings_of(args)
     targets = [int(age) for age in args.targets.split(",")]
@@ -166,8 +168,39 @@ def measure(args: argparse.Namespace) -> list[dict]:
                 row = np.concatenate([image, ceiling, *edited], axis=1)
                 Image.fromarray(row).save(args.pictures / f"{Path(label.file).stem}-{name}.png")
     files = {label.file for label in labels}
-    kept = [r for r in done if (r["file"], r["inversion"]) in known and r["file"] in files]
-    return kept + records
+    wanted = args.inversions.split(",")
+    found = [r for r in done if r["inversion"] in wanted and r["file"] in files] + records
+    return list({(r["file"], r["inversion"]): r for r in found}.values())
+
+
+def intervals(rows: list[dict], rounds: int = 500) -> dict[str, tuple[float, float]]:
+    """95 % intervals of the main figures, by resampling photographs.
+
+    A figure that a resample cannot have (no edit within 15 years) is left out of that resample.
+    """
+    drawn: dict[str, list[float]] = {}
+    generator = np.random.default_rng(0)
+    for _ in range(rounds):
+        sample = [rows[i] for i in generator.integers(len(rows), size=len(rows))]
+        estimated = np.concatenate([r["estimated"] for r in sample])
+        targets = np.concatenate([r["targets"] for r in sample])
+        near = IdentityDistance()
+        pairs = [
+            (distance, target)
+            for r in sample
+            for distance, target in zip(r["distance"], r["targets"], strict=True)
+            if abs(target - r["age"]) <= 15
+        ]
+        figures = {
+            "age MAE": float(np.abs(estimated - targets).mean()),
+            "Spearman over edits": float(spearmanr(estimated, targets).statistic),
+        }
+        if pairs:
+            near.update(torch.tensor([p[0] for p in pairs]), ages=torch.tensor([p[1] for p in pairs]))
+            figures["identity, share below the threshold"] = float(near.compute()["share"])
+        for name, value in figures.items():
+            drawn.setdefault(name, []).append(value)
+    return {name: tuple(np.percentile(values, [2.5, 97.5])) for name, values in drawn.items()}
 
 
 def report(records: list[dict]) -> None:
@@ -213,6 +246,8 @@ def report(records: list[dict]) -> None:
             if not len(values):
                 continue
             sys.stdout.write(f"  {text}: {values.mean():.2f} (s.d. {values.std():.2f})\n")
+        for text, (low, high) in intervals(rows).items():
+            sys.stdout.write(f"  95 % interval of {text}: {low:.3f} to {high:.3f}\n")
 
 
 def main() -> int:

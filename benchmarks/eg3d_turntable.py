@@ -3,8 +3,8 @@
     nice -n 5 python benchmarks/eg3d_turntable.py --views 8
     python benchmarks/eg3d_turntable.py --table
 
-Random weights of the released shapes. Both sides run in one process, the same views, in turn; the pictures are
-compared. Memory is of a process of its own.
+Random weights of the released shapes. Both sides run in one process, the same views, in turn; the pictures
+are compared. Memory is of a process of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The `faceforward` command: infer, train, export, prepare, doctor, download, demo."""
+"""The `faceforward` command: infer, train, export, convert, prepare, doctor, download, demo."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ USAGE = """usage: faceforward COMMAND ...
                       the same as train.py
   export --checkpoint CKPT --config RUN/config.yaml --output DIR
                       a checkpoint of a training as a diffusers folder
+  convert eg3d SOURCE.pkl OUTPUT.safetensors
+                      weights that others published, read without running their code
   prepare aihub|folder|utkface|ffhq-aging --root PATH --output DIR
                       cut out the faces of a labelled collection, for training
   demo                age one public-domain photograph to several ages
@@ -27,6 +29,7 @@ COMMANDS = {
     "infer": "faceforward.infer",
     "train": "faceforward.train",
     "export": "faceforward.commands.export",
+    "convert": "faceforward.commands.convert",
     "prepare": "faceforward.commands.prepare",
     "demo": "faceforward.commands.demo",
     "doctor": "faceforward.commands.doctor",

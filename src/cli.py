@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from jsonargparse import set_parsing_settings
-from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from faceforward.errors import FaceforwardError
 from faceforward.precision import has_bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from lightning.pytorch.cli import LightningArgumentParser
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +74,20 @@ def own_errors() -> Iterator[None]:
         raise cause from None
 
 
+class Parser(LightningArgumentParser):
+    """Lightning's; where a `class_path` is of a package that is missing, its last words are the remedy."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Leave with status 2."""
+        missing = re.search(r"No module named '(\w+)", message)
+        if missing and self.exit_on_error:  # nested parsers raise what the outermost says
+            message += (
+                f"\nThere is no package {missing[1]} here: if the class_path is spelt as you mean it, "
+                f"pip install {missing[1]}"
+            )
+        super().error(message, ex)
+
+
 class FaceforwardCLI(LightningCLI):
     """LightningCLI in subclass mode: a YAML names the module and the data it is about."""
 
@@ -84,6 +97,7 @@ class FaceforwardCLI(LightningCLI):
             subclass_mode_data=True,
             auto_configure_optimizers=False,
             save_config_kwargs={"overwrite": True},
+            parser_class=Parser,
             parser_kwargs={"parser_mode": "omegaconf+"},
             **kwargs,
         )

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
 
 from faceforward import loggers
@@ -17,17 +16,9 @@ from tiny_training import QUIET, ROOT, latents, specialization, tiny_arguments, 
 from training_data import write_archive
 from wandb_file import read_run
 
-pytestmark = QUIET
+pytestmark = [*QUIET, pytest.mark.usefixtures("one_thread")]
 LOGGERS = sorted((ROOT / "configs" / "logger").glob("*.yaml"))
 EXPERIMENTS = sorted((ROOT / "configs" / "experiment").glob("*.yaml"))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

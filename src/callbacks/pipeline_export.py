@@ -14,8 +14,9 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors import SafetensorError
 
+from faceforward.atomic import recover_folder, temporary_for
 from faceforward.callbacks.ema import average_of
-from faceforward.callbacks.folders import FACTS, recover_folder, temporary_for, write_export
+from faceforward.callbacks.folders import FACTS, write_export
 from faceforward.callbacks.ranks import refuse_shards, together
 from faceforward.errors import ConfigurationError, TrainingError
 

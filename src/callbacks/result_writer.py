@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from lightning import Callback, LightningModule, Trainer
 
+from faceforward.atomic import remove_leftovers, write_atomically
 from faceforward.datamodules.photos import Photos, Reused
 from faceforward.errors import ConfigurationError, FaceforwardError
 from faceforward.pretrained import sha256_of
 from faceforward.records import CaseResult, Rejected
-from faceforward.report.case import read_case, settings_key, sweep, write_atomically, write_case
+from faceforward.report.case import read_case, settings_key, sweep, write_case
 from faceforward.report.page import write_report
 
 if TYPE_CHECKING:
@@ -106,7 +107,8 @@ class ResultWriter(Callback):
         try:
             self.cases.mkdir(parents=True, exist_ok=True)
             sweep(self.cases)
-            for left in (*self.output.glob("manifest.rank*.jsonl"), *self.output.glob(".partial-*")):
+            remove_leftovers(self.output)
+            for left in self.output.glob("manifest.rank*.jsonl"):
                 left.unlink()
             write_atomically(self.output / ".writable", "")
             (self.output / ".writable").unlink()

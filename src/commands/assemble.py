@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
-from faceforward.callbacks.folders import replace_folder
+from faceforward.atomic import atomic_folder
 from faceforward.diffusion.edit_batch import SETTINGS_FILE
 from faceforward.diffusion.encoders import encoder_differences
 from faceforward.diffusion.prompts import TEMPLATE_FILE
@@ -50,23 +50,20 @@ def assemble_half(pipeline: Path, output: Path, *, vae: Path | None = None) -> i
         if not all(torch.isfinite(p.half()).all() for p in part.parameters()):
             raise ConfigurationError(f"the {name} of {pipeline} has weights that float16 cannot hold")
         part.half()
-    temporary = output.with_name(f".{output.name}.tmp")
-    if temporary.exists():
-        shutil.rmtree(temporary)
-    model.save_pretrained(temporary)
-    unpack_tokenizer(temporary / "tokenizer")
-    for config in temporary.rglob("*.json"):  # where the parts lay on this machine is nobody's business
-        content = json.loads(config.read_text(encoding="utf-8"))
-        if content.pop("_name_or_path", None) is not None:
-            config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    for folder, names in (
-        (output, ("README.md", "MODEL_CARD.md", SETTINGS_FILE)),
-        (pipeline, (TEMPLATE_FILE,)),
-    ):
-        for name in names:
-            if (folder / name).exists():
-                shutil.copy(folder / name, temporary / name)
-    replace_folder(temporary, output)
+    with atomic_folder(output) as temporary:
+        model.save_pretrained(temporary)
+        unpack_tokenizer(temporary / "tokenizer")
+        for config in temporary.rglob("*.json"):  # where the parts lay on this machine is nobody's business
+            content = json.loads(config.read_text(encoding="utf-8"))
+            if content.pop("_name_or_path", None) is not None:
+                config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        for folder, names in (
+            (output, ("README.md", "MODEL_CARD.md", SETTINGS_FILE)),
+            (pipeline, (TEMPLATE_FILE,)),
+        ):
+            for name in names:
+                if (folder / name).exists():
+                    shutil.copy(folder / name, temporary / name)
     return sum(f.stat().st_size for f in output.rglob("*.safetensors"))
 
 

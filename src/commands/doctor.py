@@ -11,7 +11,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from faceforward.pretrained import REGISTRY, cache_directory, damaged_files, locate
+from faceforward.pretrained import damaged_files, locate
+from faceforward.registry import REGISTRY, cache_directory
 from faceforward.version import __version__
 
 

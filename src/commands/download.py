@@ -7,8 +7,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from faceforward.downloads import download
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
-from faceforward.pretrained import REGISTRY, download, entry, locate
+from faceforward.pretrained import locate
+from faceforward.registry import REGISTRY, entry
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from faceforward.atomic import atomic_file, remove_leftovers
 from faceforward.datamodules.crop_writer import CropWriter, Journal
 from faceforward.datamodules.face_crops import CropMaker, Cut
 from faceforward.datamodules.index import INDEX, require_arrow, write_index
@@ -101,8 +102,7 @@ def prepare(
         raise ConfigurationError(f"no photograph of {root} is in {', '.join(splits)}: ask for other --splits")
 
     images.mkdir(parents=True, exist_ok=True)
-    for left in images.glob(".*.tmp"):
-        left.unlink()
+    remove_leftovers(images)
     journal_file.touch()
     journal = Journal(journal_file)
     writer = CropWriter(images, CropMaker(size, alignment), suffix)
@@ -150,13 +150,8 @@ def _row(photo: LabelledPhoto, split: Split, source: str, file: str, made: dict[
 
 def _write_ages(path: Path, rows: Sequence[tuple[str, str]]) -> None:
     """FADING's array, as wide as the longest name: a fixed `<U21` would cut AI Hub's names."""
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            np.save(stream, np.array(rows, dtype=str).reshape(-1, 2), allow_pickle=False)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as temporary, temporary.open("wb") as stream:
+        np.save(stream, np.array(rows, dtype=str).reshape(-1, 2), allow_pickle=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,14 @@ from faceforward.datamodules.latent_cache import LatentCache
 from faceforward.datamodules.latent_faces import LatentFacesDataset
 from faceforward.datamodules.moments import image_size, refuse_other_latents, vae_weights
 from faceforward.datamodules.sources import REJECTED, collect, write_rejected
-from faceforward.datamodules.splits import EVERYONE, SPLITS, Filters, balance_weights, split_by_identity
+from faceforward.datamodules.splits import (
+    EVERYONE,
+    SPLITS,
+    Filters,
+    balance_weights,
+    refuse_one_age,
+    split_by_identity,
+)
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -129,12 +136,8 @@ class AgedFaces(LightningDataModule):
                 f"{self.val_share} val)"
                 + ("; trainer.limit_val_batches 0 trains without val" if split == "val" else "")
             )
-        ages = {photo.age for photo in photos}
-        if split == "train" and len(ages) == 1:
-            raise ConfigurationError(
-                f"all {len(photos)} training photographs of {self.root} are {ages.pop()} years old: nothing "
-                "about ages can be learnt from one age; check the labels and data.init_args.filters"
-            )
+        if split == "train":
+            refuse_one_age([photo.age for photo in photos], self.root)
 
     def prepare_data(self) -> None:
         """Encode what is not in the cache, and list what cannot be used; Lightning calls it on one rank.

@@ -53,16 +53,13 @@ def read_labels(archive: Path, *, exclude: Path | None = None) -> list[LabelledF
         exclude: CSV with a column `faces_128_file`: photographs to leave out.
 
     Raises:
-        ConfigurationError: The zip or its labels are missing or not of this form.
+        ConfigurationError: The zip or its labels are missing or not of this form, or `exclude` is not.
     """
     if not archive.is_file():
         raise ConfigurationError(
             f"{archive} does not exist; give the zip of aligned faces as data.init_args.archive"
         )
-    left_out: set[str] = set()
-    if exclude is not None:
-        with exclude.open(newline="", encoding="utf-8") as stream:
-            left_out = {row["faces_128_file"] for row in csv.DictReader(stream)}
+    left_out = set() if exclude is None else _left_out(exclude)
     try:
         with zipfile.ZipFile(archive) as opened, opened.open("labels.csv") as raw:
             rows = list(csv.DictReader(io.TextIOWrapper(raw, "utf-8", newline="")))
@@ -74,6 +71,30 @@ def read_labels(archive: Path, *, exclude: Path | None = None) -> list[LabelledF
     return [label for label in labels if label.file not in left_out]
 
 
+def _left_out(listing: Path) -> set[str]:
+    try:
+        with listing.open(newline="", encoding="utf-8") as stream:
+            return {row["faces_128_file"] for row in csv.DictReader(stream)}
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise ConfigurationError(
+            f"{listing} is no CSV with the column faces_128_file ({error}): give another as "
+            "data.init_args.exclude, or null to leave nothing out"
+        ) from error
+
+
+def refuse_empty(archive: Path, split: str, labels: Sequence[LabelledFace]) -> None:
+    """See that a split holds photographs.
+
+    Raises:
+        ConfigurationError: It holds none.
+    """
+    if not labels:
+        raise ConfigurationError(
+            f"{archive} has no photograph of split {split!r}: its labels.csv has to hold train and val, also "
+            "without what data.init_args.exclude names"
+        )
+
+
 class AlignedFacesDataset(Dataset):
     """Pictures of one split, decoded when asked for.
 
@@ -81,12 +102,21 @@ class AlignedFacesDataset(Dataset):
         archive: The zip; its bytes are read once.
         labels: The lines to serve.
         size: Side that the pictures must have.
+
+    Raises:
+        ConfigurationError: The zip lacks a picture that its labels name.
     """
 
     def __init__(self, archive: Path, labels: Sequence[LabelledFace], size: int) -> None:
         self.labels = list(labels)
         self.size = size
         with zipfile.ZipFile(archive) as opened:
+            lacking = sorted({label.file for label in self.labels} - set(opened.namelist()))
+            if lacking:
+                raise ConfigurationError(
+                    f"{archive} lacks {len(lacking)} pictures that its labels.csv names, first {lacking[0]}: "
+                    "take the whole archive, or leave them out with data.init_args.exclude"
+                )
             self._bytes = [opened.read(label.file) for label in self.labels]
 
     def __len__(self) -> int:
@@ -152,8 +182,7 @@ class AlignedFaces(LightningDataModule):
         labels = read_labels(self.archive, exclude=self.exclude)
         for split in ("train", "val"):
             chosen = [label for label in labels if label.split == split]
-            if not chosen:
-                raise ConfigurationError(f"{self.archive} has no photograph of split {split!r}")
+            refuse_empty(self.archive, split, chosen)
             self.datasets[split] = AlignedFacesDataset(self.archive, chosen, self.size)
             logger.info("%s: %d photographs of split %s", self.archive, len(chosen), split)
 

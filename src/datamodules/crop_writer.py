@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from faceforward.atomic import atomic_file, write_atomically
 from faceforward.datamodules.face_crops import CropMaker, one_thread
 from faceforward.datamodules.stored_files import Rejection
 from faceforward.errors import UnusablePhotoError
-from faceforward.report.case import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,16 +74,12 @@ class CropWriter:
             logger.exception("the crop of %s failed", photo.file.shown)
             return Rejection(photo.file.shown, f"making the crop failed: {type(error).__name__}: {error}")
         target = self.folder / self.file_of(photo)
-        temporary = target.with_name(f".{target.name}.tmp")
-        try:
+        with atomic_file(target) as temporary:
             if self.suffix == ".png":
                 Image.fromarray(pixels).save(temporary, "PNG", **PNG)
             else:
                 Image.fromarray(pixels).save(temporary, "JPEG", **JPEG)
             size = temporary.stat().st_size
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
         return {"bytes": size, **vars(quality), "warnings": " ".join(quality.warnings) or None}
 
     def write_all(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
+from faceforward.atomic import atomic_file
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -68,12 +68,8 @@ def write_index(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     columns = {
         name: [None if row.get(name) != row.get(name) else row.get(name) for row in rows] for name in COLUMNS
     }
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
-    try:
+    with atomic_file(path) as temporary:
         parquet.write_table(arrow.table(columns, schema=schema), temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_index(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from faceforward.atomic import atomic_file, remove_leftovers
 from faceforward.datamodules.face_crops import CropMaker, one_thread
 from faceforward.datamodules.moments import encode_batch, load_vae
 from faceforward.datamodules.stored_files import Rejection
@@ -145,7 +144,7 @@ class LatentCache:
         logger.info("%d photographs are encoded once, into %s", len(missing), self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._sweep()
+            remove_leftovers(self.folder, older=STALE)  # a run beside this one keeps what it is writing
             return self._encode(missing, num_workers, shard)
         except (OSError, SafetensorError) as error:
             why = getattr(error, "strerror", None) or error
@@ -196,15 +195,5 @@ class LatentCache:
 
     def _write(self, keys: Sequence[str], rows: Sequence[torch.Tensor]) -> None:
         name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24]
-        temporary = self.folder / f".{name}.tmp{os.getpid()}"
-        try:
+        with atomic_file(self.folder / f"{name}.safetensors") as temporary:
             save_file({"moments": torch.stack(list(rows))}, temporary, {"keys": json.dumps(keys)})
-            temporary.replace(self.folder / f"{name}.safetensors")
-        finally:
-            temporary.unlink(missing_ok=True)
-
-    def _sweep(self) -> None:
-        """Remove what killed runs left; a run that goes on beside this one keeps what it is writing."""
-        for left in self.folder.glob(".*.tmp*"):
-            if time.time() - left.stat().st_mtime > STALE:
-                left.unlink(missing_ok=True)

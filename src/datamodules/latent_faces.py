@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning import LightningDataModule
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from faceforward.datamodules.aligned_faces import AlignedFacesDataset, LabelledFace, read_labels
+from faceforward.atomic import atomic_file
+from faceforward.datamodules.aligned_faces import (
+    AlignedFacesDataset,
+    LabelledFace,
+    read_labels,
+    refuse_empty,
+)
 from faceforward.datamodules.draws import Draw, ordered_loader, training_loader
 from faceforward.datamodules.moments import encode_batch, load_vae, refuse_other_latents
-from faceforward.datamodules.splits import balance_weights
+from faceforward.datamodules.splits import balance_weights, refuse_one_age
 from faceforward.errors import ConfigurationError
 from faceforward.pretrained import sha256_of
 
@@ -135,7 +141,8 @@ class LatentFaces(LightningDataModule):
         """Encode the whole archive unless that was done with this autoencoder before.
 
         Raises:
-            ConfigurationError: The model that is trained has another autoencoder.
+            ConfigurationError: The model that is trained has another autoencoder, the archive cannot be used,
+                or the cache cannot be written.
         """
         refuse_other_latents(self.trainer and self.trainer.lightning_module, self.autoencoder)
         labels = read_labels(self.archive)
@@ -144,16 +151,21 @@ class LatentFaces(LightningDataModule):
             return
         vae = load_vae(self.autoencoder)
         moments = encode(vae, AlignedFacesDataset(self.archive, labels, vae.config.sample_size))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(f".tmp{os.getpid()}")
-        save_file({"moments": moments}, temporary)
-        temporary.replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(target) as temporary:
+                save_file({"moments": moments}, temporary)
+        except (OSError, SafetensorError) as error:
+            raise ConfigurationError(
+                f"the latents cannot be written to {target}: {error}. Make room, or give another folder as "
+                "data.init_args.cache_dir"
+            ) from error
 
     def setup(self, stage: str) -> None:
         """Read the latents and split them.
 
         Raises:
-            ConfigurationError: A split is empty, or a test is asked for.
+            ConfigurationError: A split is empty, training knows one age only, or a test is asked for.
         """
         if stage == "test":
             raise ConfigurationError(
@@ -165,9 +177,10 @@ class LatentFaces(LightningDataModule):
         kept = {label.file for label in read_labels(self.archive, exclude=self.exclude)}
         for split in ("train", "val"):
             rows = [i for i, label in enumerate(everyone) if label.split == split and label.file in kept]
-            if not rows:
-                raise ConfigurationError(f"{self.archive} has no photograph of split {split!r}")
             chosen = [everyone[i] for i in rows]
+            refuse_empty(self.archive, split, chosen)
+            if split == "train":
+                refuse_one_age([label.age for label in chosen], self.archive)
             self.datasets[split] = LatentFacesDataset(moments[rows], chosen, mirror=split == "train")
             logger.info("%s: %d photographs of split %s", self.archive, len(chosen), split)
 

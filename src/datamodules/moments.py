@@ -12,7 +12,8 @@ from diffusers import AutoencoderKL
 from faceforward.diffusion.encoders import encoder_differences
 from faceforward.errors import ConfigurationError
 from faceforward.precision import has_bfloat16
-from faceforward.pretrained import REGISTRY, resolve
+from faceforward.pretrained import resolve
+from faceforward.registry import REGISTRY
 
 if TYPE_CHECKING:
     from lightning import LightningModule

@@ -11,10 +11,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from faceforward.atomic import write_atomically
 from faceforward.datamodules.people import GENDERS
 from faceforward.datamodules.stored_files import Rejection, StoredFile
 from faceforward.errors import ConfigurationError, UnusablePhotoError
-from faceforward.report.case import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

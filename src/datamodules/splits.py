@@ -13,6 +13,7 @@ from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from faceforward.datamodules.sources import LabelledPhoto
     from faceforward.records import Gender
@@ -168,6 +169,23 @@ def _split_of(identity: str, given: set[str], val_share: float, test_share: floa
     if given or place >= held_out:
         return "train"
     return "test" if place < test_share else "val"
+
+
+def refuse_one_age(ages: Sequence[int], where: str | Path) -> None:
+    """See that training photographs can teach something about ages.
+
+    Args:
+        ages: Of all of them, years.
+        where: Where they come from, for the message.
+
+    Raises:
+        ConfigurationError: All are of one age.
+    """
+    if len(set(ages)) == 1:
+        raise ConfigurationError(
+            f"all {len(ages)} training photographs of {where} are {ages[0]} years old: nothing about ages "
+            "can be learnt from one age; check the labels, and what data.init_args leaves out of them"
+        )
 
 
 def balance_weights(ages: Sequence[int], balance: float) -> list[float] | None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from faceforward.diffusion.attention import AttentionControl, attention_layers, blend_level, side_at
+from faceforward.diffusion.beside import read_beside
 from faceforward.diffusion.blending import LocalBlend
 from faceforward.diffusion.tokens import Tail, replacement_mapper, word_indicator
-from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from faceforward.diffusion.model import LatentDiffusion
     from faceforward.diffusion.prompts import PromptWords
@@ -59,18 +58,15 @@ def saved_settings(folder: str | Path) -> EditSettings:
     Raises:
         ConfigurationError: The file is damaged.
     """
-    file = Path(folder) / SETTINGS_FILE
-    if not file.is_file():
-        return EditSettings()
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        if values.get("local_blend") is not None:
-            values["local_blend"] = LocalBlend(**values["local_blend"])
-        return EditSettings(**values)
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"{file} holds no settings of an edit: {error}. Remove it and give model.init_args.edit"
-        ) from error
+    saved = read_beside(
+        SETTINGS_FILE, folder, build=_settings, what="settings of an edit", argument="model.init_args.edit"
+    )
+    return saved or EditSettings()
+
+
+def _settings(values: dict[str, Any]) -> EditSettings:
+    blend = values.get("local_blend")
+    return EditSettings(**values | ({} if blend is None else {"local_blend": LocalBlend(**blend)}))
 
 
 def steps_within(share: float, steps: int) -> int:

@@ -98,6 +98,24 @@ class NullTextInversion:
         """The guidance that counts."""
         return 7.5 if self.guidance_scale is None else self.guidance_scale
 
+    def agree(self, scale: float) -> None:
+        """Take an edit's guidance, where none was given.
+
+        Args:
+            scale: Of the edit.
+
+        Raises:
+            ConfigurationError: Another one was given.
+        """
+        if self.guidance_scale is None:
+            self.guidance_scale = scale
+        if self.guidance_scale != scale:
+            raise ConfigurationError(
+                f"null-text inversion was set to guidance {self.guidance_scale:g} and the edit to {scale:g}; "
+                "the photograph only comes back when inversion.guidance_scale and edit.guidance_scale are "
+                "the same"
+            )
+
     def invert(
         self, model: LatentDiffusion, latents: torch.Tensor, prompt: str, *, on_step: OnStep | None = None
     ) -> Trajectory:

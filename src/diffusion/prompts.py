@@ -6,12 +6,14 @@ import dataclasses
 import json
 import string
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from faceforward.diffusion.beside import read_beside
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from faceforward.records import Gender
 
 TEMPLATE_FILE = "prompt_template.json"  # beside a model that was specialised: the prompt that it learnt
@@ -131,15 +133,11 @@ def saved_template(*places: str | Path | None) -> PromptTemplate:
     Raises:
         ConfigurationError: The file is damaged, or its template cannot be used.
     """
-    for place in places:
-        folder = Path(place) if place else None
-        file = folder and (folder if folder.is_dir() else folder.parent) / TEMPLATE_FILE
-        if folder is None or file is None or not folder.exists() or not file.is_file():
-            continue
-        try:
-            return PromptTemplate(**json.loads(file.read_text(encoding="utf-8")))
-        except (TypeError, ValueError) as error:
-            raise ConfigurationError(
-                f"{file} holds no prompt template: {error}. Remove it and give model.init_args.template"
-            ) from error
-    return PromptTemplate()
+    saved = read_beside(
+        TEMPLATE_FILE,
+        *places,
+        build=lambda values: PromptTemplate(**values),
+        what="prompt template",
+        argument="model.init_args.template",
+    )
+    return saved or PromptTemplate()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import logging
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,13 +26,13 @@ from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import take_face
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.upscale import RealESRGANUpscaler, Upscaler
-from faceforward.pretrained import REGISTRY, resolve
+from faceforward.modules.provenance import describe, model_facts
+from faceforward.pretrained import resolve
 from faceforward.records import AgeEdit, CaseResult, Photo, Rejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from faceforward.diffusion.model import LatentDiffusion
     from faceforward.diffusion.trajectory import OnStep
     from faceforward.records import Face, Gender
 
@@ -95,7 +92,8 @@ class AgeEditor(LightningModule):
         self.edit_settings = edit or saved_settings(folder)
         self.template = template or saved_template(lora, folder)
         self.max_batch = max_batch
-        self._check_guidance()
+        if isinstance(self.inversion, NullTextInversion):
+            self.inversion.agree(self.edit_settings.guidance_scale)
         self.detector = detector or default_detector()
         self.age_estimator = age_estimator or DlibAgeEstimator()
         self.embedder = embedder or DlibEmbedder()
@@ -104,28 +102,7 @@ class AgeEditor(LightningModule):
         # Registered, so that Lightning moves them.
         self.unet, self.vae = self.diffusion.unet, self.diffusion.vae
         self.text_encoder = self.diffusion.text_encoder
-        self._model = {
-            "name": Path(pretrained).name
-            if pretrained and Path(pretrained).is_dir()
-            else pretrained or EMBEDDED,
-            "lora": lora and Path(lora).name,
-            "sha256": weights_sha256(self.diffusion),
-            "licence": _licence(pretrained),
-            "precision": precision,
-        }
-
-    def _check_guidance(self) -> None:
-        scale = self.edit_settings.guidance_scale
-        if not isinstance(self.inversion, NullTextInversion):
-            return
-        if self.inversion.guidance_scale is None:
-            self.inversion.guidance_scale = scale
-        if self.inversion.guidance_scale != scale:
-            raise ConfigurationError(
-                f"null-text inversion was set to guidance {self.inversion.guidance_scale:g} and the edit to "
-                f"{scale:g}; the photograph only comes back when inversion.guidance_scale and "
-                "edit.guidance_scale are the same"
-            )
+        self._model = model_facts(self.diffusion, pretrained or EMBEDDED, lora=lora, precision=precision)
 
     def settings(
         self, *, age: float | None, gender: Gender | None, targets: Sequence[int] | None, face: int | None
@@ -140,9 +117,9 @@ class AgeEditor(LightningModule):
         """
         return {
             "model": self._model,
-            "inversion": _describe(self.inversion),
-            "edit": _describe(self.edit_settings),
-            "template": _describe(self.template),
+            "inversion": describe(self.inversion),
+            "edit": describe(self.edit_settings),
+            "template": describe(self.template),
             "detector": self.detector.name,
             "age_estimator": self.age_estimator.name,
             "embedder": self.embedder.name,
@@ -278,27 +255,3 @@ def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
     """Peak signal-to-noise ratio of two uint8 pictures in dB; infinite when they are equal."""
     error = np.mean((picture.astype(np.float64) - reference) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))
-
-
-def weights_sha256(model: LatentDiffusion) -> str:
-    """One hash of the weights, the schedule and the vocabulary of a model, as they are used."""
-    digest = hashlib.sha256(repr((model.schedule, sorted(model.tokenizer.get_vocab().items()))).encode())
-    for part in (model.unet, model.vae, model.text_encoder):
-        for name, tensor in sorted(part.state_dict().items()):
-            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-def _licence(pretrained: str | None) -> str:
-    for item in REGISTRY.values():
-        if item.name == (pretrained or EMBEDDED) or pretrained in item.source:
-            return f"Licence: {item.licence}."
-    return "The licence of this model decides what its pictures may be used for."
-
-
-def _describe(thing: Any) -> dict[str, Any]:
-    """The class of a setting and its values, as JSON knows them."""
-    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
-        return {"class": type(thing).__name__, **dataclasses.asdict(thing)}
-    return {"class": type(thing).__name__, **vars(thing)}

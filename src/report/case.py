@@ -7,13 +7,12 @@ import hashlib
 import importlib.metadata
 import json
 import math
-import os
 import platform
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from faceforward.atomic import atomic_folder, recover_folders, remove_leftovers, write_atomically
 from faceforward.faces.crops import resized
 from faceforward.report.metadata import Mark, write_png
 from faceforward.report.sheet import contact_sheet
@@ -26,9 +25,6 @@ if TYPE_CHECKING:
 
 RESULT = "result.json"
 SIZE = 512  # side of face.png and aged/*.png
-# Hidden names: a case id never starts with a dot.
-_PARTIAL = ".partial-"
-_REPLACED = ".replaced-"
 
 
 def settings_key(settings: dict[str, Any], input_sha256: str) -> str:
@@ -39,14 +35,8 @@ def settings_key(settings: dict[str, Any], input_sha256: str) -> str:
 
 def sweep(cases: Path) -> None:
     """Remove what a killed run left half done; a case that was being replaced gets its old folder back."""
-    for left in cases.glob(f"{_REPLACED}*"):
-        case = cases / left.name.removeprefix(_REPLACED)
-        if case.exists():
-            shutil.rmtree(left)
-        else:
-            left.rename(case)
-    for left in cases.glob(f"{_PARTIAL}*"):
-        shutil.rmtree(left)
+    recover_folders(cases)
+    remove_leftovers(cases)
 
 
 def read_case(folder: Path) -> dict[str, Any] | None:
@@ -61,7 +51,7 @@ def read_case(folder: Path) -> dict[str, Any] | None:
 
 
 def write_case(cases: Path, result: CaseResult, *, input_sha256: str, key: str) -> dict[str, Any]:
-    """Write the folder `cases/<id>` under a hidden name and rename it when it is complete.
+    """Write the folder `cases/<id>`; a case id never starts with a dot, so a hidden one is no case.
 
     Args:
         cases: The folder of all cases.
@@ -75,42 +65,15 @@ def write_case(cases: Path, result: CaseResult, *, input_sha256: str, key: str) 
     Raises:
         OSError: The disk is full or cannot be written; nothing half done is left under the case's name.
     """
-    case, partial = cases / result.photo.id, cases / f"{_PARTIAL}{result.photo.id}"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        for folder in (partial, partial / "aged", partial / "raw"):
-            folder.mkdir(parents=True)
-        _write_pictures(partial, result)
+    with atomic_folder(cases / result.photo.id) as folder:
+        for name in ("aged", "raw"):
+            (folder / name).mkdir()
+        _write_pictures(folder, result)
         content = describe(result) | {"input_sha256": input_sha256, "settings_sha256": key}
-        names = sorted(path for path in partial.rglob("*") if path.is_file())
-        content["files"] = {path.relative_to(partial).as_posix(): path.stat().st_size for path in names}
-        write_atomically(partial / RESULT, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    replaced = cases / f"{_REPLACED}{result.photo.id}"
-    if case.exists():
-        case.rename(replaced)
-    partial.rename(case)
-    shutil.rmtree(replaced, ignore_errors=True)
+        names = sorted(path for path in folder.rglob("*") if path.is_file())
+        content["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in names}
+        write_atomically(folder / RESULT, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return content
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a power cut, sees the old or the new one and nothing between.
-
-    File names that are no UTF-8 have lone surrogates; as backslash escapes they are valid JSON.
-    """
-    partial = path.with_name(f"{_PARTIAL}{path.name}")
-    try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _write_pictures(folder: Path, result: CaseResult) -> None:

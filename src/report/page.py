@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from faceforward.atomic import atomic_file
 from faceforward.report.metadata import Mark, jpeg_bytes
 from faceforward.version import __version__
 
@@ -40,7 +41,6 @@ def write_report(output: Path, lines: list[dict[str, Any]]) -> Path:
         OSError: The disk is full or cannot be written, or a case folder has gone.
     """
     path = output / REPORT
-    partial = path.with_name(f".partial-{REPORT}")
     # Many photographs in one file must still open on a phone.
     side = 400 if len(lines) <= 20 else 220
     made = datetime.datetime.now().astimezone()
@@ -53,7 +53,10 @@ def write_report(output: Path, lines: list[dict[str, Any]]) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    with partial.open("w", encoding="utf-8", errors="backslashreplace") as stream:
+    with (
+        atomic_file(path) as partial,
+        partial.open("w", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
         # Generated piece by piece: a thousand cases need not fit into memory.
         stream.writelines(
             environment.get_template("page.html.j2").generate(
@@ -66,7 +69,7 @@ def write_report(output: Path, lines: list[dict[str, Any]]) -> Path:
                 done=len(lines) - len(rejected),
             )
         )
-    return partial.replace(path)
+    return path
 
 
 def _cases(

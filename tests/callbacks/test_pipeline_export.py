@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import ModelParallelStrategy
 from safetensors.torch import load_file
 
+from faceforward.atomic import replace_folder
 from faceforward.callbacks.ema import EMA
-from faceforward.callbacks.folders import replace_folder
 from faceforward.callbacks.pipeline_export import PipelineExport
 from faceforward.errors import ConfigurationError, TrainingError
 from tiny_training import QUIET, latents, specialization, tiny_arguments, tiny_trainer, train_py

@@ -1,6 +1,4 @@
 import json
-import resource
-import signal
 
 import pytest
 from lightning import LightningModule, Trainer
@@ -11,6 +9,7 @@ from faceforward.callbacks.result_writer import OutputError, ResultWriter
 from faceforward.datamodules.photos import Photos
 from faceforward.errors import ConfigurationError
 from faceforward.records import Photo
+from full_disk import full_disk
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'predict_dataloader' does not have many workers")
 
@@ -102,8 +101,8 @@ def test_moved_photograph_is_reused(folder, tmp_path):
 
 def test_leftovers_are_swept(folder, tmp_path):
     output = tmp_path / "out"
-    (output / "cases" / ".partial-z").mkdir(parents=True)
-    for name in ("manifest.rank3.jsonl", ".partial-report.html"):
+    (output / "cases" / ".z.tmp").mkdir(parents=True)
+    for name in ("manifest.rank3.jsonl", ".report.html.tmp1"):
         (output / name).touch()
     _run(folder, output)
     assert {path.name for path in output.iterdir()} == {"cases", "manifest.jsonl", "report.html"}
@@ -119,17 +118,10 @@ def test_output_that_is_no_folder(folder, tmp_path):
 def test_full_disk_stops_the_run_and_keeps_what_is_complete(folder, tmp_path):
     output = tmp_path / "out"
     _run(folder / "a.jpg", output)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))  # writes beyond fail, as on a full disk
-    try:
-        with pytest.raises(OutputError, match="make room and run the same command again"):
-            _run(folder, output)
-        with pytest.raises(OutputError, match="make room"):
-            _run(folder / "a.jpg", output)  # reused, but the report does not fit
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+    with full_disk(), pytest.raises(OutputError, match="make room and run the same command again"):
+        _run(folder, output)
+    with full_disk(), pytest.raises(OutputError, match="make room"):
+        _run(folder / "a.jpg", output)  # reused, but the report does not fit
     assert {path.name for path in (output / "cases").iterdir()} == {"a"}
     assert not _run(folder, output)["b"]["reused"]
 

@@ -5,6 +5,7 @@ import pytest
 
 from faceforward import pretrained
 from faceforward.commands import doctor
+from faceforward.registry import REGISTRY
 
 
 @pytest.fixture(autouse=True)
@@ -14,15 +15,15 @@ def _own_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "home"))
     model = tmp_path / "model"
     model.mkdir()
-    for name in pretrained.REGISTRY["face-ldm-128"].files:
+    for name in REGISTRY["face-ldm-128"].files:
         (model / name).parent.mkdir(parents=True, exist_ok=True)
         (model / name).write_text("{}")
     monkeypatch.setattr(pretrained, "embedded_model", lambda: model)
 
 
 def with_entry(monkeypatch, name, **changes):
-    entry = dataclasses.replace(pretrained.REGISTRY[name], **changes)
-    monkeypatch.setitem(pretrained.REGISTRY, name, entry)
+    entry = dataclasses.replace(REGISTRY[name], **changes)
+    monkeypatch.setitem(REGISTRY, name, entry)
 
 
 def states(capsys):
@@ -51,7 +52,7 @@ def test_the_text_says_what_is_used_and_how_to_get_the_rest(capsys):
 
 
 def test_every_entry_of_the_registry_is_looked_for():
-    assert {name for backend in doctor.BACKENDS for name in backend.choices} == set(pretrained.REGISTRY)
+    assert {name for backend in doctor.BACKENDS for name in backend.choices} == set(REGISTRY)
 
 
 def test_without_a_model_it_is_not_ready(tmp_path, monkeypatch, capsys):

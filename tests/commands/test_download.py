@@ -1,6 +1,6 @@
 import pytest
 
-from faceforward import pretrained
+from faceforward import registry
 from faceforward.commands.download import main
 
 
@@ -16,7 +16,7 @@ def test_what_is_here_is_left_alone(capsys):
 
 
 def test_what_cannot_be_fetched_is_said_with_the_way_out(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretrained, "__file__", str(tmp_path / "src" / "pretrained.py"))  # no checkout
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "src" / "registry.py"))  # no checkout
     assert main(["face-ldm-128-base", "mtcnn"]) == 1
     captured = capsys.readouterr()
     assert "base_diffusion.yaml" in captured.err

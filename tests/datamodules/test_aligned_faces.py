@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import pytest
 import torch
@@ -32,6 +33,25 @@ def test_excluded_photographs_are_left_out(archive, tmp_path):
     assert "00000.jpg" not in files
 
 
+@pytest.mark.parametrize("content", [None, b"file\nx.jpg\n", b"\xff\xfe"])
+def test_lists_of_exclusions_that_are_none_are_named(archive, tmp_path, content):
+    listing = tmp_path / "exclude.csv"
+    if content is not None:
+        listing.write_bytes(content)
+    with pytest.raises(
+        ConfigurationError,
+        match=r"exclude\.csv is no CSV with the column faces_128_file .*data\.init_args\.exclude",
+    ):
+        read_labels(archive, exclude=listing)
+
+
+def test_a_picture_that_the_archive_lacks_is_named(archive):
+    labels = read_labels(archive)
+    lost = dataclasses.replace(labels[0], file="lost.jpg")
+    with pytest.raises(ConfigurationError, match=r"faces\.zip lacks 1 pictures .* first lost\.jpg: take the"):
+        AlignedFacesDataset(archive, [*labels, lost], 32)
+
+
 def test_missing_archive_is_named(tmp_path):
     with pytest.raises(ConfigurationError, match=r"nowhere\.zip does not exist"):
         read_labels(tmp_path / "nowhere.zip")
@@ -51,7 +71,7 @@ def test_wrong_size_is_refused(archive):
 
 def test_empty_split_is_refused(tmp_path, astronaut):
     archive = write_archive(tmp_path / "faces.zip", astronaut, val=0)
-    with pytest.raises(ConfigurationError, match="'val'"):
+    with pytest.raises(ConfigurationError, match=r"split 'val': its labels\.csv has to hold train and val"):
         AlignedFaces(str(archive), size=32).setup("fit")
 
 

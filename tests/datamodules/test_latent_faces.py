@@ -2,9 +2,11 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
+from faceforward.datamodules import latent_faces
 from faceforward.datamodules.draws import Draw
 from faceforward.datamodules.latent_faces import LatentFaces
 from faceforward.errors import ConfigurationError
+from full_disk import full_disk
 from training_data import write_archive
 
 
@@ -73,8 +75,31 @@ def test_empty_split_is_refused(tmp_path, astronaut, tiny_vae):
     archive = write_archive(tmp_path / "faces.zip", astronaut, val=0)
     module = LatentFaces(str(archive), str(tiny_vae), cache_dir=str(tmp_path / "cache"))
     module.prepare_data()
-    with pytest.raises(ConfigurationError, match="'val'"):
+    with pytest.raises(ConfigurationError, match=r"split 'val': its labels\.csv has to hold train and val"):
         module.setup("fit")
+
+
+def test_one_age_only_is_refused(data, tmp_path, astronaut, tiny_vae):
+    archive = write_archive(tmp_path / "one.zip", astronaut, train=1)
+    module = LatentFaces(str(archive), str(tiny_vae), cache_dir=str(tmp_path / "cache"))
+    module.prepare_data()
+    with pytest.raises(ConfigurationError, match=r"all 1 training photographs of .*one\.zip are 5 years old"):
+        module.setup("fit")
+
+
+def test_cache_that_cannot_be_written_says_what_to_do(data, tmp_path):
+    (tmp_path / "a file").touch()
+    data.cache_dir = tmp_path / "a file"
+    with pytest.raises(ConfigurationError, match=r"cannot be written to .*data\.init_args\.cache_dir"):
+        data.prepare_data()
+
+
+def test_full_disk_leaves_no_half_cache(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(latent_faces, "encode", lambda vae, faces: torch.zeros(11, 2, 8, 64, 64))
+    data.cache_dir = tmp_path / "other"
+    with full_disk(), pytest.raises(ConfigurationError, match=r"cannot be written to .*Make room"):
+        data.prepare_data()
+    assert list(data.cache_dir.iterdir()) == []
 
 
 def test_a_test_split_is_not_invented(data):

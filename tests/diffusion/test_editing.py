@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from faceforward.diffusion.edit_batch import steps_within
-from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct, saved_settings
+from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct
 from faceforward.diffusion.inversion import (
     DDIMInversion,
     DirectInversion,
@@ -252,17 +252,3 @@ def test_refusals(model, direct):
     guided = DDIMInversion(steps=2).invert(model, direct.latents[:1], PROMPT)
     with pytest.raises(FloatingPointError, match="the reconstruction"):
         reconstruct(model, guided, broken)
-
-
-def test_settings_lie_beside_a_model(tmp_path):
-    assert saved_settings(tmp_path) == saved_settings("someone/model") == EditSettings()
-    file = tmp_path / "edit_settings.json"
-    file.write_text('{"guidance_scale": 4.0, "local_blend": {"threshold": 0.2}}')
-    expected = EditSettings(guidance_scale=4.0, local_blend=LocalBlend(threshold=0.2))
-    assert saved_settings(tmp_path) == expected
-    file.write_text('{"local_blend": null}')
-    assert saved_settings(tmp_path).local_blend is None
-    for damaged in ("[]", "{", '{"guidance": 4}', '{"local_blend": {"pool": 2}}'):
-        file.write_text(damaged)
-        with pytest.raises(ConfigurationError, match="holds no settings of an edit"):
-            saved_settings(tmp_path)

@@ -22,6 +22,7 @@ ROOT = Path(os.environ.get("FACEFORWARD_GOLDEN", CHECKOUT.parent / "shared" / "g
 CASES = sorted(path.name for path in ROOT.glob("fading*") if (path / "fading.json").exists())
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.golden,
     pytest.mark.slow,
     pytest.mark.skipif(not CASES, reason=f"no golden numbers under {ROOT} (FACEFORWARD_GOLDEN)"),
@@ -88,15 +89,6 @@ class Golden:
             result = edit(self.model, trajectory, prompts, weighted, words=self.words)
             found |= dict(zip((target["age"] for target in group), result.latents.split(1), strict=True))
         return found, result.source
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Two threads wait for each other for minutes when something else computes on this machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=CASES)

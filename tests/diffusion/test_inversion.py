@@ -110,7 +110,7 @@ def test_reconstruction_of_each_inversion(model, latents):
     bare = reconstruct(model, trajectory, inject=False)
     assert bare.unet_evaluations == 8
     plain = reconstruct(model, DDIMInversion(steps=4).invert(model, latents, PROMPT))
-    torch.testing.assert_close(bare.reconstruction, plain.reconstruction, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(bare.reconstruction, plain.reconstruction, rtol=1e-3, atol=1e-4)
     assert not torch.allclose(result.reconstruction, bare.reconstruction)
 
 

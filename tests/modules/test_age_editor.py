@@ -11,7 +11,8 @@ from faceforward.diffusion.inversion import DirectInversion, NullTextInversion
 from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 from faceforward.faces.upscale import LanczosUpscaler
-from faceforward.modules.age_editor import AgeEditor, psnr, weights_sha256
+from faceforward.modules.age_editor import AgeEditor, psnr
+from faceforward.modules.provenance import weights_sha256
 from faceforward.records import CaseResult, Photo, Rejected
 
 

@@ -1,13 +1,11 @@
 import json
-import resource
-import signal
-from contextlib import contextmanager
 
 import pytest
 from PIL import Image
 
 from case_records import make_result
-from faceforward.report.case import read_case, settings_key, sweep, write_atomically, write_case
+from faceforward.report.case import read_case, settings_key, sweep, write_case
+from full_disk import full_disk
 
 FILES = {
     "face.png",
@@ -58,44 +56,21 @@ def test_damaged_case_counts_as_absent(tmp_path, harm):
 
 
 def test_sweep_restores_what_was_being_replaced(tmp_path):
-    (tmp_path / ".partial-a" / "raw").mkdir(parents=True)
-    (tmp_path / ".replaced-a").mkdir()
-    (tmp_path / ".replaced-b").mkdir()
+    (tmp_path / ".a.tmp" / "raw").mkdir(parents=True)
+    (tmp_path / ".a.old").mkdir()
+    (tmp_path / ".b.old").mkdir()
     (tmp_path / "b").mkdir()
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
-
-
-@contextmanager
-def full_disk():
-    """Writes beyond 30 kB fail in this process, as they do on a full disk.
-
-    Not for a whole test: pytest's own output may go to a file that is longer.
-    """
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_full_disk_leaves_nothing_half_done(tmp_path):
     result = make_result()
     with full_disk(), pytest.raises(OSError, match="File too large"):
         write_case(tmp_path, result, input_sha256="s", key="k")
-    with full_disk(), pytest.raises(OSError, match="File too large"):
-        write_atomically(tmp_path / "m", "x" * 40_000)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_settings_key_sees_settings_and_input():
     assert settings_key({"a": 1, "b": 2}, "s") == settings_key({"b": 2, "a": 1}, "s")
     assert len({settings_key({"a": 1}, "s"), settings_key({"a": 2}, "s"), settings_key({"a": 1}, "t")}) == 3
-
-
-def test_name_that_is_no_utf8_stays_valid_json(tmp_path):
-    write_atomically(tmp_path / "m", json.dumps({"file": "\udc80.jpg"}, ensure_ascii=False))
-    assert json.loads((tmp_path / "m").read_text("utf-8"))["file"] == "\udc80.jpg"

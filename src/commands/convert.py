@@ -1,0 +1,65 @@
+"""`faceforward convert`: weights that others published as files of our own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from faceforward.eg3d.checkpoint import load_generator, save_generator
+from faceforward.errors import ConfigurationError
+
+
+def convert_eg3d(source: Path, output: Path) -> None:
+    """Write a generator of EG3D as safetensors with its configuration.
+
+    Args:
+        source: See `load_generator`, which runs nothing that is in it.
+        output: New `.safetensors` file; it is there when it is complete.
+
+    Raises:
+        ConfigurationError: `output` exists, or the source cannot be loaded.
+        OSError: One of them cannot be read or written.
+    """
+    if output.exists():
+        raise ConfigurationError(f"{output} exists: give the name of a new file")
+    save_generator(load_generator(source), output)
+
+
+KINDS: dict[str, Callable[[Path, Path], None]] = {"eg3d": convert_eg3d}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="faceforward convert",
+        description="Read published weights without running any code in them, check every tensor, and write "
+        "them as safetensors.",
+    )
+    parser.add_argument("kind", choices=KINDS, help="eg3d: NVIDIA's .pkl, or a state dict under its names")
+    parser.add_argument("source", type=Path, help="the published file")
+    parser.add_argument("output", type=Path, help="new .safetensors file")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `faceforward convert KIND SOURCE OUTPUT`.
+
+    Returns:
+        0 and the file is there, or 2 and nothing is.
+    """
+    try:
+        options = _parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said why; 0 after --help
+        return int(stop.code or 0)
+    try:
+        KINDS[options.kind](options.source, options.output)
+    except (ConfigurationError, OSError) as error:
+        sys.stderr.write(f"faceforward convert: {error}\n")
+        return 2
+    sys.stdout.write(f"{options.output}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Generators from files and to files; nothing in a file can run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from faceforward.atomic import atomic_file
+from faceforward.eg3d.configs import config_from, measured
+from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
+from faceforward.eg3d.official import read_official
+from faceforward.errors import ConfigurationError
+
+CONFIG = "eg3d_config"  # in the metadata of safetensors: GeneratorConfig as JSON
+SHOWN = 3
+
+
+def load_generator(path: Path, config: GeneratorConfig | None = None) -> TriPlaneGenerator:
+    """A generator from a file, float32 on the CPU, in evaluation mode.
+
+    Args:
+        path: NVIDIA's `.pkl`; a state dict under the published names as `.pt` or `.pth` (`torch.save`) or
+            `.safetensors`, `save_generator`'s among them. Pickles go through an unpickler of our own, `.pt`
+            through `torch.load(weights_only=True)`: no code of a file runs.
+        config: For a state dict whose file does not say it; None takes shapes from the tensors and the rest
+            from the release.
+
+    Raises:
+        ConfigurationError: There is no such file, it is of another kind, damaged or refused, or its tensors
+            are not those of the configuration.
+        OSError: It cannot be read.
+    """
+    if not path.is_file():
+        raise ConfigurationError(f"there is no generator {path}: give a .pkl, .pt, .pth or .safetensors file")
+    if path.suffix == ".pkl":
+        config, tensors = read_official(path)
+    elif path.suffix in (".pt", ".pth"):
+        tensors = _read_pt(path)
+    elif path.suffix == ".safetensors":
+        said, tensors = _read_safetensors(path)
+        config = said or config
+    else:
+        raise ConfigurationError(f"{path} is neither .pkl nor .pt, .pth or .safetensors")
+    return _filled(config or _named(path, tensors), tensors, path)
+
+
+def save_generator(generator: TriPlaneGenerator, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write a generator as one file that says its own configuration.
+
+    Args:
+        generator: On any device.
+        path: `.safetensors`; it is there when it is complete, and replaces what was there.
+        dtype: Of the tensors in the file; float16 halves it.
+
+    Raises:
+        ConfigurationError: The file would have another ending.
+        OSError: It cannot be written.
+    """
+    if path.suffix != ".safetensors":
+        raise ConfigurationError(f"{path} is to be a generator: let its name end in .safetensors")
+    tensors = {
+        name: value.detach().to("cpu", dtype).contiguous() for name, value in generator.state_dict().items()
+    }
+    metadata = {"format": "pt", CONFIG: json.dumps(dataclasses.asdict(generator.config))}
+    try:
+        with atomic_file(path) as temporary:
+            save_file(tensors, temporary, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path} cannot be written: {error}") from error
+
+
+def _read_pt(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:  # torch's text advises to open it all the same
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it names {named[1]}" if named else "it holds something else than weights, or is damaged"
+        raise ConfigurationError(f"{path} is not opened: {reason}. Nothing of it was run") from error
+    except (RuntimeError, ValueError, EOFError, LookupError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    state = found.get("state_dict", found) if isinstance(found, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ConfigurationError(f"{path} is no state dict: names and tensors, or such under state_dict")
+    return state
+
+
+def _read_safetensors(path: Path) -> tuple[GeneratorConfig | None, dict[str, torch.Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            said = (opened.metadata() or {}).get(CONFIG)
+        return config_from(json.loads(said)) if said else None, tensors
+    except (SafetensorError, ValueError, RecursionError, ConfigurationError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+
+
+def _named(path: Path, tensors: Mapping[str, torch.Tensor]) -> GeneratorConfig:
+    try:
+        return measured(tensors)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path} cannot be loaded: {error}") from error
+
+
+def _filled(config: GeneratorConfig, tensors: Mapping[str, torch.Tensor], path: Path) -> TriPlaneGenerator:
+    """A generator with these tensors and no others; no memory is taken for what the file does not hold."""
+    try:
+        if config.mapping_layers > len(tensors):
+            raise ValueError(f"{config.mapping_layers} layers and {len(tensors)} tensors")
+        with torch.device("meta"):
+            generator = TriPlaneGenerator(config)
+    except (ValueError, RuntimeError, ArithmeticError) as error:
+        raise ConfigurationError(f"the configuration of {path} makes no generator: {error}") from error
+    expected = {name: value.shape for name, value in generator.state_dict().items()}
+    faults = {
+        "missing": [name for name in expected if name not in tensors],
+        "unknown": [name for name in tensors if name not in expected],
+        "of another shape": [name for name, shape in expected.items() if _differs(tensors.get(name), shape)],
+    }
+    if any(faults.values()):
+        told = "; ".join(
+            f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names
+        )
+        raise ConfigurationError(f"the tensors in {path} are not those of its generator: {told}")
+    own = {name: tensors[name].to(torch.float32).contiguous().clone() for name in expected}
+    generator.load_state_dict(own, assign=True)
+    return generator.eval()
+
+
+def _differs(tensor: torch.Tensor | None, shape: torch.Size) -> bool:
+    """Whether this is not a plain tensor of that shape, with memory behind every number."""
+    if tensor is None:
+        return False
+    if tensor.shape != shape or tensor.layout != torch.strided or not tensor.is_floating_point():
+        return True
+    return tensor.device.type != "cpu" or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes()
+
+
+def _first(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(f"{name:.80}" for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

@@ -1,0 +1,59 @@
+"""What made a picture: the model by its weights, its licence, and settings as JSON knows them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from faceforward.registry import REGISTRY
+
+if TYPE_CHECKING:
+    from faceforward.diffusion.model import LatentDiffusion
+
+
+def model_facts(
+    model: LatentDiffusion, source: str, *, lora: str | None, precision: str
+) -> dict[str, str | None]:
+    """What a result says about its model; folders on this machine are nobody's business but for their names.
+
+    Args:
+        model: As it is used.
+        source: Folder, hub id or registry name that it was loaded from.
+        lora: Folder or file of the LoRA that was added.
+        precision: Of the UNet.
+    """
+    return {
+        "name": Path(source).name if Path(source).is_dir() else source,
+        "lora": lora and Path(lora).name,
+        "sha256": weights_sha256(model),
+        "licence": _licence(source),
+        "precision": precision,
+    }
+
+
+def weights_sha256(model: LatentDiffusion) -> str:
+    """One hash of the weights, the schedule and the vocabulary of a model, as they are used."""
+    digest = hashlib.sha256(repr((model.schedule, sorted(model.tokenizer.get_vocab().items()))).encode())
+    for part in (model.unet, model.vae, model.text_encoder):
+        for name, tensor in sorted(part.state_dict().items()):
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def describe(thing: Any) -> dict[str, Any]:
+    """The class of a setting and its values, as JSON knows them."""
+    if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+        return {"class": type(thing).__name__, **dataclasses.asdict(thing)}
+    return {"class": type(thing).__name__, **vars(thing)}
+
+
+def _licence(source: str) -> str:
+    for item in REGISTRY.values():
+        if item.name == source or source in item.source:
+            return f"Licence: {item.licence}."
+    return "The licence of this model decides what its pictures may be used for."

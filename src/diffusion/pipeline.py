@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import convert_state_dict_to_diffusers
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
@@ -127,7 +126,10 @@ def save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
         unet: With an adapter `LORA_NAME`.
         folder: Where `pytorch_lora_weights.safetensors` goes.
     """
-    from peft.utils import get_peft_model_state_dict  # late: an extra
+    # Late: peft is an extra, and the pipeline is half a second of start-up that edits do without.
+    from diffusers import StableDiffusionPipeline
+    from diffusers.utils import convert_state_dict_to_diffusers
+    from peft.utils import get_peft_model_state_dict
 
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet, adapter_name=LORA_NAME))
     StableDiffusionPipeline.save_lora_weights(

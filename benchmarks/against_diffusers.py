@@ -54,9 +54,8 @@ def spread(archive: Path, count: int) -> list[LabelledFace]:
     return labels[:: len(labels) // count][:count]
 
 
-def write_folder(folder: Path, archive: Path, count: int) -> None:
+def write_folder(folder: Path, archive: Path, labels: list[LabelledFace]) -> None:
     """Photographs in the form of Hugging Face's image folders, one line for each prompt."""
-    labels = spread(archive, count)
     lines = []
     for label, picture in zip(labels, pictures(archive, labels), strict=True):
         for number, prompt in enumerate(("photo of a person", f"photo of a {label.age} year old person")):
@@ -66,10 +65,9 @@ def write_folder(folder: Path, archive: Path, count: int) -> None:
     (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def write_archive(path: Path, archive: Path, count: int) -> None:
+def write_archive(path: Path, archive: Path, labels: list[LabelledFace]) -> None:
     """The same photographs as a zip with `labels.csv`, so that no others are encoded."""
-    labels = spread(archive, count)
-    labels.append(next(label for label in read_labels(archive) if label.split == "val"))
+    labels = [*labels, next(label for label in read_labels(archive) if label.split == "val")]
     lines = ["file,age,gender,split"]
     lines += [f"{label.file},{label.age},{label.gender},{label.split}" for label in labels]
     with zipfile.ZipFile(archive) as source, zipfile.ZipFile(path, "w") as target:
@@ -96,9 +94,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "photos").mkdir()
-        count = args.many * args.pairs // 2
-        write_folder(folder / "photos", args.archive, count)
-        write_archive(folder / "faces.zip", args.archive, count)
+        labels = spread(args.archive, args.many * args.pairs // 2)
+        write_folder(folder / "photos", args.archive, labels)
+        write_archive(folder / "faces.zip", args.archive, labels)
         theirs = [
             sys.executable, str(args.script), f"--pretrained_model_name_or_path={model}",
             f"--train_data_dir={folder / 'photos'}", "--resolution=128", f"--train_batch_size={args.pairs}",

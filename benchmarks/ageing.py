@@ -173,6 +173,11 @@ def measure(args: argparse.Namespace) -> list[dict]:
     return list({(r["file"], r["inversion"]): r for r in found}.values())
 
 
+def near_edits(row: dict) -> list[int]:
+    """Which of a photograph's edits are within 15 years of its age: identity is asked of those."""
+    return [i for i, target in enumerate(row["targets"]) if abs(target - row["age"]) <= 15]
+
+
 def intervals(rows: list[dict], rounds: int = 500) -> dict[str, tuple[float, float]]:
     """95 % intervals of the main figures, by resampling photographs.
 
@@ -185,12 +190,7 @@ def intervals(rows: list[dict], rounds: int = 500) -> dict[str, tuple[float, flo
         estimated = np.concatenate([r["estimated"] for r in sample])
         targets = np.concatenate([r["targets"] for r in sample])
         near = IdentityDistance()
-        pairs = [
-            (distance, target)
-            for r in sample
-            for distance, target in zip(r["distance"], r["targets"], strict=True)
-            if abs(target - r["age"]) <= 15
-        ]
+        pairs = [(r["distance"][i], r["targets"][i]) for r in sample for i in near_edits(r)]
         figures = {
             "age MAE": float(np.abs(estimated - targets).mean()),
             "Spearman over edits": float(spearmanr(estimated, targets).statistic),
@@ -210,7 +210,7 @@ def report(records: list[dict]) -> None:
         ages, near, still = AgeError(), IdentityDistance(), IdentityDistance()
         for r in rows:
             ages.update(torch.tensor(r["estimated"]), torch.tensor(r["targets"]))
-            close = [i for i, target in enumerate(r["targets"]) if abs(target - r["age"]) <= 15]
+            close = near_edits(r)
             if close:
                 shown = [r["targets"][i] for i in close]
                 near.update(torch.tensor([r["distance"][i] for i in close]), ages=torch.tensor(shown))

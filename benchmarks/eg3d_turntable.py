@@ -60,10 +60,9 @@ def turntable(generator: TriPlaneGenerator, z: torch.Tensor, cameras: torch.Tens
 def plainly(generator: TriPlaneGenerator, z: torch.Tensor, cameras: torch.Tensor) -> torch.Tensor:
     """Every view from the code on, as a script around the published forward does it."""
     first = cameras[:1]
-    images = []
-    for camera in cameras:
-        images.append(forward(generator, z, camera[None], condition=first, truncation=0.7))
-    return torch.cat(images)
+    return torch.cat(
+        [forward(generator, z, camera[None], condition=first, truncation=0.7) for camera in cameras]
+    )
 
 
 def parts(generator: TriPlaneGenerator, z: torch.Tensor, camera: torch.Tensor) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """EG3D's weights from a salt, by the formula of shared/golden/README.md."""
 
+import numpy as np
 import torch
 
 from golden_pipeline import draw
@@ -26,3 +27,10 @@ def fill_eg3d(module, salt, shapes, *, skip=("resample_filter",)):
         own[name] = value
     module.load_state_dict(own)
     return module
+
+
+def away(found, expected):
+    """Root mean square of the difference, relative."""
+    found = found.detach().numpy()
+    assert found.shape == expected.shape
+    return float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))

@@ -2,12 +2,17 @@
 
 import json
 import math
+import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ROOT = Path(os.environ.get("FACEFORWARD_GOLDEN", CHECKOUT.parent / "shared" / "golden"))
 
 
 def draw(salt, name, shape):

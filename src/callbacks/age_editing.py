@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger, WandbLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
+from faceforward.atomic import atomic_file
 from faceforward.callbacks.edit_plan import DEFAULT_PLAN, EditPlan
 from faceforward.callbacks.edits import ValidationEdits
 from faceforward.callbacks.ema import average_of
@@ -174,15 +174,12 @@ class AgeEditing(Callback):
             tile=self.tile,
         )
         path = Path(trainer.default_root_dir) / self.name / f"step-{step:08d}.png"
-        temporary = path.with_name(f".{path.name}.tmp")
         mark = Mark("composite", f"Validation photographs edited to other ages at step {step}.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_png(temporary, grid, mark)
-            temporary.replace(path)
+            with atomic_file(path) as temporary:
+                write_png(temporary, grid, mark)
         except OSError as error:
-            with suppress(OSError):
-                temporary.unlink()
             logger.error("%s could not be written: %s; make room, the training goes on", path, error)
             return
         logger.info("step %d: ages of %d photographs in %s", step, len(rows), path)

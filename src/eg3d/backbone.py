@@ -10,6 +10,18 @@ from torch import nn
 from faceforward.eg3d.layers import FullyConnected, Noise, SynthesisBlock, unit_second_moment
 
 
+def widths_by_side(resolution: int, base: int, largest: int, *, whose: str) -> dict[int, int]:
+    """Channels at each side from 4 to the resolution, `min(base / side, largest)`.
+
+    Raises:
+        ValueError: The resolution is no power of two from 8.
+    """
+    if resolution < 8 or resolution & (resolution - 1):
+        raise ValueError(f"the {whose}'s resolution is {resolution}: give a power of two from 8")
+    sides = (4 * 2**index for index in range(int(math.log2(resolution)) - 1))
+    return {side: min(base // side, largest) for side in sides}
+
+
 class Mapping(nn.Module):
     """z and a condition to one w per layer (arXiv 1912.04958; for cameras arXiv 2112.07945, 4.4).
 
@@ -28,7 +40,7 @@ class Mapping(nn.Module):
         self, z: int, condition: int, w: int, num_ws: int, *, layers: int = 2, condition_scale: float = 1.0
     ) -> None:
         super().__init__()
-        self.z, self.num_ws, self.layers = z, num_ws, layers
+        self.num_ws, self.layers = num_ws, layers
         self.condition_scale = condition_scale
         if condition:
             self.embed = FullyConnected(condition, w)
@@ -92,11 +104,9 @@ class Synthesis(nn.Module):
         clamp: float | None = None,
     ) -> None:
         super().__init__()
-        if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(f"the backbone's resolution is {resolution}: give a power of two from 8")
-        self.sides = [4 * 2**index for index in range(int(math.log2(resolution)) - 1)]
-        widths = [min(channel_base // side, channel_max) for side in self.sides]
-        for side, inputs, outputs in zip(self.sides, [0, *widths], widths, strict=False):
+        widths = widths_by_side(resolution, channel_base, channel_max, whose="backbone")
+        self.sides = list(widths)
+        for (side, outputs), inputs in zip(widths.items(), [0, *widths.values()], strict=False):
             self.add_module(f"b{side}", SynthesisBlock(inputs, outputs, w, side, channels, clamp=clamp))
         self.num_ws = 2 * len(self.sides)
 

@@ -69,12 +69,11 @@ def _fits(hint: Any, value: Any) -> bool:
     return type(value) is hint
 
 
-def measured(tensors: Mapping[str, torch.Tensor], base: GeneratorConfig | None = None) -> GeneratorConfig:
-    """A configuration with the shapes that a state dict has.
+def measured(tensors: Mapping[str, torch.Tensor]) -> GeneratorConfig:
+    """A configuration with the shapes that a state dict has, and of all else what the release has.
 
     Args:
         tensors: Under the names of the published checkpoints.
-        base: Everything that tensors do not tell: rendering, clamps; None is the release.
 
     Raises:
         ConfigurationError: Tensors by which to know are missing.
@@ -89,8 +88,7 @@ def measured(tensors: Mapping[str, torch.Tensor], base: GeneratorConfig | None =
     w = side("backbone.mapping.embed.weight")
     resolution = side("superresolution.block1.conv1.noise_const")
     planes = max((int(found[1]) for found in map(SIDE.fullmatch, tensors) if found), default=4)
-    return dataclasses.replace(
-        base or GeneratorConfig(),
+    return GeneratorConfig(
         z=side("backbone.mapping.fc0.weight", 1) - w,
         w=w,
         condition=side("backbone.mapping.embed.weight", 1),

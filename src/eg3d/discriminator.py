@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from faceforward.eg3d.backbone import Mapping
-from faceforward.eg3d.layers import GAIN, LEAK, FullyConnected, low_pass, resample_filter
+from faceforward.eg3d.backbone import Mapping, widths_by_side
+from faceforward.eg3d.layers import GAIN, FullyConnected, leaky_relu, low_pass, resample_filter
 
 RESIDUAL = math.sqrt(0.5)  # of each of two branches, so that their sum keeps its variance
 
@@ -56,13 +56,10 @@ class Convolution(nn.Module):
         elif padding:
             x = F.conv2d(low_pass(x, self.resample_filter, padding=2), weight, stride=2)
         else:
-            x = F.conv2d(halved(x, self.resample_filter), weight)
+            x = F.conv2d(low_pass(x, self.resample_filter, padding=1, stride=2), weight)
         if self.bias is None:
             return x * self.gain
-        x = F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], LEAK)
-        if self.gain != 1:
-            x = x * self.gain
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        return leaky_relu(x, self.bias, gain=self.gain, clamp=self.clamp)
 
 
 class DiscriminatorBlock(nn.Module):
@@ -138,11 +135,9 @@ class DualDiscriminator(nn.Module):
         clamp: float | None = None,
     ) -> None:
         super().__init__()
-        if resolution < 8 or resolution & (resolution - 1):
-            raise ValueError(f"the discriminator's resolution is {resolution}: give a power of two from 8")
+        rising = widths_by_side(resolution, channel_base, channel_max, whose="discriminator")
         self.register_buffer("resample_filter", resample_filter())
-        self.sides = [resolution // 2**index for index in range(int(math.log2(resolution)) - 2)]
-        widths = [min(channel_base // side, channel_max) for side in (*self.sides, 4)]
+        (*self.sides, _), widths = reversed(rising), list(reversed(rising.values()))
         for side, inputs, outputs in zip(self.sides, widths, widths[1:], strict=False):
             picture = 6 if side == resolution else 0
             self.add_module(f"b{side}", DiscriminatorBlock(inputs, outputs, picture=picture, clamp=clamp))
@@ -171,13 +166,6 @@ class DualDiscriminator(nn.Module):
             x = self.get_submodule(f"b{side}")(x)
         x, code = self.b4(x), self.mapping(None, cameras)
         return (x * code).sum(dim=1, keepdim=True) / math.sqrt(code.shape[1])
-
-
-def halved(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
-    """Half the side: low-pass, then every second sample; `(N, C, H, W)` to `(N, C, H/2, W/2)`."""
-    channels = x.shape[1]
-    weight = kernel.flip((0, 1)).to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, stride=2, padding=1, groups=channels)
 
 
 def with_deviation(x: torch.Tensor, group: int) -> torch.Tensor:

@@ -31,11 +31,13 @@ def widened(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
-def low_pass(x: torch.Tensor, kernel: torch.Tensor, *, padding: int, gain: float = 1.0) -> torch.Tensor:
-    """Each channel through a filter, `(N, C, H, W)` to `(N, C, H + 2 padding - 3, ...)`."""
+def low_pass(
+    x: torch.Tensor, kernel: torch.Tensor, *, padding: int, gain: float = 1.0, stride: int = 1
+) -> torch.Tensor:
+    """Each channel through a filter, `(N, C, H, W)` to `(N, C, (H + 2 padding - 4) // stride + 1, ...)`."""
     channels = x.shape[1]
     weight = (kernel.flip((0, 1)) * gain).to(x.dtype).expand(channels, 1, *kernel.shape)
-    return F.conv2d(x, weight, padding=padding, groups=channels)
+    return F.conv2d(x, weight, stride=stride, padding=padding, groups=channels)
 
 
 def upsample(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
@@ -45,13 +47,15 @@ def upsample(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     return F.conv_transpose2d(x, weight, stride=2, padding=1, groups=channels)
 
 
-def leaky_relu(x: torch.Tensor, bias: torch.Tensor, *, clamp: float | None = None) -> torch.Tensor:
+def leaky_relu(
+    x: torch.Tensor, bias: torch.Tensor, *, gain: float = GAIN, clamp: float | None = None
+) -> torch.Tensor:
     """Bias, leaky ReLU, gain and clamp of a feature map or of rows."""
     bias = bias.to(x.dtype).reshape(1, -1, *[1] * (x.ndim - 2))
     if torch.is_grad_enabled():
-        x = F.leaky_relu(x + bias, LEAK) * GAIN
+        x = F.leaky_relu(x + bias, LEAK) * gain
         return x if clamp is None else x.clamp(-clamp, clamp)
-    x = F.leaky_relu_((x + bias).mul_(GAIN), LEAK)  # one large tensor instead of four
+    x = F.leaky_relu_((x + bias).mul_(gain), LEAK)  # one large tensor instead of four
     return x if clamp is None else x.clamp_(-clamp, clamp)
 
 

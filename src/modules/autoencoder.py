@@ -10,6 +10,7 @@ from diffusers import AutoencoderKL
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import functional as F
 
+from faceforward.diffusion.color import LUMA
 from faceforward.modules.base import TrainedModule, adamw
 
 if TYPE_CHECKING:
@@ -33,12 +34,8 @@ def gradient_loss(prediction: torch.Tensor, target: torch.Tensor, scales: int = 
     return total / scales
 
 
-# Luma of ITU-R BT.601; hue turns about the grey axis.
-LUMA = (0.299, 0.587, 0.114)
-
-
 def color_matrices(count: int, *, hue: float, saturation: float, generator: torch.Generator) -> torch.Tensor:
-    """Random colour changes that keep grey grey.
+    """Random colour changes that keep grey grey; hue turns about the grey axis.
 
     Args:
         count: How many, B.
@@ -56,7 +53,7 @@ def color_matrices(count: int, *, hue: float, saturation: float, generator: torc
     onto_grey = grey @ grey.T
     turn = angle.cos() * torch.eye(3) + angle.sin() * cross + (1 - angle.cos()) * onto_grey
     factor = 1 + (torch.rand(count, 1, 1, generator=generator) * 2 - 1) * saturation
-    luma = torch.tensor(LUMA).expand(3, 3)
+    luma = torch.from_numpy(LUMA).expand(3, 3)
     return turn @ (luma + factor * (torch.eye(3) - luma))
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +13,8 @@ from faceforward.diffusion.inversion import DDIMInversion, NullTextInversion, Tr
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, PromptWords
 from faceforward.diffusion.tokens import word_tokens
-from golden_pipeline import save_golden_pipeline
+from golden_pipeline import ROOT, save_golden_pipeline
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-ROOT = Path(os.environ.get("FACEFORWARD_GOLDEN", CHECKOUT.parent / "shared" / "golden"))
 CASES = sorted(path.name for path in ROOT.glob("fading*") if (path / "fading.json").exists())
 
 pytestmark = [

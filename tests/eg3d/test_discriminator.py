@@ -1,18 +1,14 @@
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from faceforward.eg3d.discriminator import DualDiscriminator, halved, r1_penalty, with_deviation
+from faceforward.eg3d.discriminator import DualDiscriminator, r1_penalty, with_deviation
 from faceforward.eg3d.layers import low_pass, resample_filter
-from golden_eg3d import fill_eg3d
-from golden_pipeline import draw
+from golden_eg3d import away, fill_eg3d
+from golden_pipeline import ROOT, draw
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-ROOT = Path(os.environ.get("FACEFORWARD_GOLDEN", CHECKOUT.parent / "shared" / "golden"))
 NUMBERS = ROOT / "eg3d_discriminator.npz"
 
 
@@ -34,13 +30,6 @@ def pictures(count=2, dtype=torch.float32, side=16):
         torch.randn(count, 3, side // 2, side // 2, dtype=dtype),
         torch.randn(count, 25, dtype=dtype),
     )
-
-
-def away(found, expected):
-    """Root mean square of the difference, relative."""
-    found = found.detach().numpy()
-    assert found.shape == expected.shape
-    return float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))
 
 
 def same_but_around_kinks(found, expected):
@@ -153,7 +142,9 @@ def test_raw_picture_of_the_same_size_is_left_as_it_is():
 def test_halving_keeps_every_second_sample_of_the_low_pass():
     torch.manual_seed(0)
     x, kernel = torch.randn(2, 3, 8, 8), resample_filter()
-    torch.testing.assert_close(halved(x, kernel), low_pass(x, kernel, padding=1)[:, :, ::2, ::2])
+    torch.testing.assert_close(
+        low_pass(x, kernel, padding=1, stride=2), low_pass(x, kernel, padding=1)[:, :, ::2, ::2]
+    )
 
 
 def test_deviation_is_taken_within_groups():

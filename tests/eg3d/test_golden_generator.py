@@ -1,30 +1,20 @@
 """The generator beside the numbers of the published implementation."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from faceforward.eg3d.generator import TriPlaneGenerator
-from golden_eg3d import fill_eg3d
-
-CHECKOUT = Path(__file__).resolve().parents[2]
-ROOT = Path(os.environ.get("FACEFORWARD_GOLDEN", CHECKOUT.parent / "shared" / "golden"))
+from golden_eg3d import away, fill_eg3d
+from golden_pipeline import ROOT
 
 pytestmark = [
     pytest.mark.golden,
     pytest.mark.slow,
     pytest.mark.skipif(not (ROOT / "eg3d.npz").exists(), reason=f"no golden numbers under {ROOT}"),
 ]
-
-
-def away(found, expected):
-    """Root mean square of the difference, relative."""
-    found = found.numpy()
-    return float(np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2)))
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 
 import torch
 
@@ -20,6 +21,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = resolve_configs(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     torch.set_float32_matmul_precision("high")
+    # It saves what both networks of a GAN are after their steps, as it should.
+    warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
     try:
         FaceforwardCLI(args=arguments)
     except FaceforwardError as error:

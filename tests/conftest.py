@@ -1,6 +1,7 @@
 """What every test may count on: no network, no W&B, and a real photograph."""
 
 import os
+from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"
@@ -34,6 +35,15 @@ def one_thread():
 def astronaut() -> np.ndarray:
     """(512, 512, 3) uint8 RGB; NASA, public domain, shipped by scikit-image."""
     return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def shared_cameras() -> Path:
+    """Photographs with official camera labels; a user has none."""
+    folder = Path(__file__).parents[2] / "shared" / "data" / "cameras"
+    if not folder.is_dir():
+        pytest.skip("the labelled photographs are not on this machine")
+    return folder
 
 
 @pytest.fixture(scope="session")

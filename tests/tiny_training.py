@@ -21,6 +21,7 @@ QUIET = [
         ".*smaller than the logging interval",
         "Found .* in eval mode",
         ".*Checkpoint directory",
+        "Using ModelCheckpoint with manual optimization",
     )
 ]
 

@@ -14,7 +14,7 @@ from faceforward.callbacks.ranks import refuse_shards
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class EMA(Callback):
@@ -28,24 +28,34 @@ class EMA(Callback):
         warmup: Let the decay grow with the steps, as `1 - (1 + step)^-power`; else as
             `(1 + step) / (10 + step)`.
         power: Of the warm-up.
+        skip: Parts of the module that have no average: names, as `adversary`.
 
     Example:
         >>> EMA(decay=0.999).decay
         0.999
     """
 
-    def __init__(self, decay: float = 0.9995, *, warmup: bool = True, power: float = 0.75) -> None:
+    def __init__(
+        self, decay: float = 0.9995, *, warmup: bool = True, power: float = 0.75, skip: Sequence[str] = ()
+    ) -> None:
         self.decay = decay
         self.warmup = warmup
         self.power = power
+        self.skip = tuple(skip)
         self.model: EMAModel | None = None
         self._loaded: dict[str, Any] | None = None
         self._raw: list[torch.Tensor] | None = None  # the weights, while the average is in their place
         self._step = -1
 
-    @staticmethod
-    def _parameters(module: LightningModule) -> list:
-        return [p for p in module.parameters() if p.requires_grad]
+    def _named(self, module: LightningModule) -> dict[str, torch.nn.Parameter]:
+        return {
+            name: parameter
+            for name, parameter in module.named_parameters()
+            if parameter.requires_grad and not any(name.startswith(f"{part}.") for part in self.skip)
+        }
+
+    def _parameters(self, module: LightningModule) -> list[torch.nn.Parameter]:
+        return list(self._named(module).values())
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Refuse what an average is not defined for.
@@ -184,8 +194,7 @@ class EMA(Callback):
     ) -> None:
         """Save the raw weights, even where a cluster's signal to save comes in the middle of a validation."""
         if self._raw is not None:
-            names = [name for name, p in pl_module.named_parameters() if p.requires_grad]
-            checkpoint["state_dict"].update(zip(names, self._raw, strict=True))
+            checkpoint["state_dict"].update(zip(self._named(pl_module), self._raw, strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """For the checkpoint."""

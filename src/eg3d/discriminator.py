@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from faceforward.eg3d.backbone import Mapping, widths_by_side
-from faceforward.eg3d.layers import GAIN, FullyConnected, leaky_relu, low_pass, resample_filter
+from faceforward.eg3d.layers import GAIN, FullyConnected, leaky_relu, low_pass, resample_filter, resized
 
 RESIDUAL = math.sqrt(0.5)  # of each of two branches, so that their sum keeps its variance
 
@@ -160,8 +160,7 @@ class DualDiscriminator(nn.Module):
             raise ValueError(
                 f"the discriminator takes pictures of (3, {side}, {side}): {tuple(image.shape[1:])}"
             )
-        raw = F.interpolate(raw, (side, side), mode="bilinear", align_corners=False, antialias=True)
-        x = torch.cat([image, raw], dim=1)
+        x = torch.cat([image, resized(raw, side)], dim=1)
         for side in self.sides:
             x = self.get_submodule(f"b{side}")(x)
         x, code = self.b4(x), self.mapping(None, cameras)

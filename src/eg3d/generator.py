@@ -29,7 +29,8 @@ class GeneratorConfig:
         features: Channels of a rendered picture.
         decoder_learning_rate: Factor in the decoder.
         raw_resolution: Side at which planes are rendered.
-        resolution: Side of the final picture, four times what super-resolution takes in.
+        resolution: Side of the final picture.
+        sr_factor: How much of it super-resolution makes, 4 or 2; raw pictures of another side are resized.
         sr_widths: Channels of its two blocks.
         clamp: Bound of the backbone's convolutions.
         sr_clamp: Bound of super-resolution's.
@@ -51,6 +52,7 @@ class GeneratorConfig:
     decoder_learning_rate: float = 1.0
     raw_resolution: int = 128
     resolution: int = 512
+    sr_factor: int = 4
     sr_widths: tuple[int, int] = (256, 128)
     clamp: float | None = None
     sr_clamp: float | None = 256.0
@@ -113,7 +115,12 @@ class TriPlaneGenerator(nn.Module):
         )
         self.backbone = Backbone(mapping, synthesis)
         self.superresolution = SuperResolution(
-            config.features, config.w, config.resolution, widths=config.sr_widths, clamp=config.sr_clamp
+            config.features,
+            config.w,
+            config.resolution,
+            factor=config.sr_factor,
+            widths=config.sr_widths,
+            clamp=config.sr_clamp,
         )
         self.decoder = Decoder(
             config.plane_channels, config.features, learning_rate=config.decoder_learning_rate

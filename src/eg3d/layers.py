@@ -31,6 +31,15 @@ def widened(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
+def resized(x: torch.Tensor, side: int, *, antialias: bool = True) -> torch.Tensor:
+    """`(N, C, H, W)` to `(N, C, side, side)`, bilinear; the same tensor where it has that size."""
+    if x.shape[2:] == (side, side):
+        return x
+    # In float32: CPUs have no antialiased resizing of half precision.
+    wide = F.interpolate(widened(x), (side, side), mode="bilinear", align_corners=False, antialias=antialias)
+    return wide.to(x.dtype)
+
+
 def low_pass(
     x: torch.Tensor, kernel: torch.Tensor, *, padding: int, gain: float = 1.0, stride: int = 1
 ) -> torch.Tensor:
@@ -217,6 +226,7 @@ class SynthesisBlock(nn.Module):
         style: Width of w.
         resolution: Side of the output.
         picture: Channels of the picture.
+        up: Double the side; False goes on at the side of what comes in.
         clamp: Bound of every convolution's output.
     """
 
@@ -230,12 +240,14 @@ class SynthesisBlock(nn.Module):
         resolution: int,
         picture: int,
         *,
+        up: bool = True,
         clamp: float | None = None,
     ) -> None:
         super().__init__()
+        self.up = up
         self.register_buffer("resample_filter", resample_filter())
         if inputs:
-            self.conv0 = SynthesisLayer(inputs, outputs, style, resolution, up=True, clamp=clamp)
+            self.conv0 = SynthesisLayer(inputs, outputs, style, resolution, up=up, clamp=clamp)
         else:
             self.const = nn.Parameter(torch.randn(outputs, resolution, resolution))
         self.conv1 = SynthesisLayer(outputs, outputs, style, resolution, clamp=clamp)
@@ -259,8 +271,8 @@ class SynthesisBlock(nn.Module):
         """Features and picture at the block's resolution.
 
         Args:
-            x: `(N, inputs, H/2, W/2)`; None in the first block.
-            picture: `(N, picture, H/2, W/2)`; None in the first block.
+            x: `(N, inputs, H/2, W/2)`, or `(N, inputs, H, W)` without `up`; None in the first block.
+            picture: Of the same side, `picture` channels; None in the first block.
             ws: `(N, convolutions + 1, style)`.
             noise: See `Noise`.
             dtype: Of the first block's features; later blocks go on in what they get.
@@ -274,4 +286,6 @@ class SynthesisBlock(nn.Module):
         x = self.conv1(x, ws[:, self.convolutions - 1], noise)
         # The picture is never summed in half precision: later blocks only add details to it.
         drawn = widened(self.torgb(x, ws[:, self.convolutions]))
-        return x, drawn if picture is None else upsample(picture, self.resample_filter) + drawn
+        if picture is None:
+            return x, drawn
+        return x, (upsample(picture, self.resample_filter) if self.up else picture) + drawn

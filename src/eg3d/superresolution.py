@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from faceforward.eg3d.layers import Noise, SynthesisBlock
+from faceforward.eg3d.layers import Noise, SynthesisBlock, resized
 
 
 class SuperResolution(nn.Module):
-    """Four times the side ("8XDC" of the release takes 128 to 512).
+    """Four times the side ("8XDC" of the release takes 128 to 512), or twice.
 
     Args:
         channels: Features in.
         w: Width of w.
-        resolution: Side of the output; a quarter of it goes in.
+        resolution: Side of the output.
+        factor: 4 doubles the side in both blocks, 2 in the second alone.
         widths: Channels of the two blocks.
         clamp: Bound of every convolution's output: 256 in the release, which trained it in float16.
+
+    Raises:
+        ValueError: The factor is neither.
     """
 
     def __init__(
@@ -26,12 +29,15 @@ class SuperResolution(nn.Module):
         w: int,
         resolution: int,
         *,
+        factor: int = 4,
         widths: tuple[int, int] = (256, 128),
         clamp: float | None = 256.0,
     ) -> None:
         super().__init__()
-        self.side = resolution // 4
-        self.block0 = SynthesisBlock(channels, widths[0], w, resolution // 2, 3, clamp=clamp)
+        if factor not in (2, 4):
+            raise ValueError(f"super-resolution by {factor}: give 2 or 4")
+        self.side = resolution // factor
+        self.block0 = SynthesisBlock(channels, widths[0], w, resolution // 2, 3, up=factor == 4, clamp=clamp)
         self.block1 = SynthesisBlock(widths[0], widths[1], w, resolution, 3, clamp=clamp)
 
     def forward(
@@ -49,16 +55,13 @@ class SuperResolution(nn.Module):
             features: `(N, channels, r, r)`, the raw RGB in front.
             ws: `(N, num_ws, w)` or `(1, num_ws, w)`; the last w is taken.
             noise: See `Noise`.
-            antialias: Of the resizing where r is not a quarter of the output's side.
+            antialias: Of the resizing where r is not the side that the blocks take.
             dtype: Of the convolutions.
 
         Returns:
             `(N, 3, R, R)` in about [-1, 1].
         """
-        if features.shape[-1] != self.side:
-            features = F.interpolate(
-                features, (self.side, self.side), mode="bilinear", align_corners=False, antialias=antialias
-            )
+        features = resized(features, self.side, antialias=antialias)
         ws = ws[:, -1:].expand(-1, 3, -1)
         x, picture = self.block0(features.to(dtype or features.dtype), features[:, :3], ws, noise)
         return self.block1(x, picture, ws, noise)[1]

@@ -182,3 +182,18 @@ def test_half_precision_stays_close(tiny, cameras, dtype):
     assert planes.dtype == torch.float32
     close = tiny.render(planes, cameras[:1], ws, dtype=dtype).image
     assert (close - exact).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_super_resolution_by_two_keeps_the_raw_side(tiny_config, cameras):
+    torch.manual_seed(0)
+    config = dataclasses.replace(tiny_config, sr_factor=2, raw_resolution=16)
+    generator = TriPlaneGenerator(config).eval()
+    assert generator.superresolution.side == 16
+    assert not generator.superresolution.block0.up
+    ws = generator.map(torch.randn(2, 8), cameras)
+    with torch.no_grad():
+        view = generator.render(generator.planes(ws), cameras, ws)
+    assert view.raw.shape == (2, 3, 16, 16)
+    assert view.image.shape == (2, 3, 32, 32)
+    with pytest.raises(ValueError, match="super-resolution by 3"):
+        TriPlaneGenerator(dataclasses.replace(tiny_config, sr_factor=3))

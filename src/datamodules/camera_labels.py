@@ -1,0 +1,139 @@
+"""Camera labels in every form in which they are passed around."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from faceforward.atomic import atomic_file
+from faceforward.eg3d import cameras
+from faceforward.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DATASET = "dataset.json"  # EG3D's name; GOAE says label.json
+NAMES = (DATASET, "label.json", "labels.json", "cameras.json")
+RADII = (0.5, 50.0)  # of a camera that can be meant
+
+
+def read_labels(path: Path) -> dict[str, torch.Tensor]:
+    """Labels by the names of their pictures.
+
+    Args:
+        path: `{"labels": [[file, [25 numbers]], ...]}` (`dataset.json`, `label.json`); `cameras.json` of
+            `{name: {"intrinsics": 3x3 in shares of the side, "pose": 4x4}}`; one `.npy` of 25 numbers; or a
+            folder that holds one of these. Numbers may be written as text.
+
+    Returns:
+        `(25,)` float32 each, at their own radius; see `cameras.at_radius`.
+
+    Raises:
+        ConfigurationError: There is none, or a label is no camera; it says which.
+    """
+    if path.is_dir():
+        found = next((path / name for name in NAMES if (path / name).is_file()), None)
+        if found is not None:
+            return read_labels(found)
+        arrays = sorted(path.glob("*.npy"))
+        if not arrays:
+            raise ConfigurationError(f"the folder {path} holds neither {', '.join(NAMES)} nor .npy labels")
+        return {array.stem: _read_array(array) for array in arrays}
+    if path.suffix == ".npy":
+        return {path.stem: _read_array(path)}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"the camera labels {path} cannot be read: {error}") from error
+    return labels_in(content, str(path))
+
+
+def labels_in(content: Any, where: str) -> dict[str, torch.Tensor]:
+    """Labels in the content of a JSON file; see `read_labels`.
+
+    Args:
+        content: As `json.loads` gives it.
+        where: Its name, for messages.
+
+    Raises:
+        ConfigurationError: It is of no known form, or a label is no camera.
+    """
+    if isinstance(content, dict) and "labels" in content:
+        content = content["labels"]
+    if isinstance(content, dict):
+        pairs = [(str(name), _joined(value, f"{name} in {where}")) for name, value in content.items()]
+    elif isinstance(content, list) and all(isinstance(entry, list) and len(entry) == 2 for entry in content):
+        pairs = [(str(name), value) for name, value in content]
+    else:
+        raise ConfigurationError(
+            f'{where} holds no camera labels: it has to be {{"labels": [[file, [25 numbers]], ...]}}, or '
+            '{name: {"intrinsics": ..., "pose": ...}}'
+        )
+    if not pairs:
+        raise ConfigurationError(f"{where} holds no camera label")
+    return {name: _label(value, f"{name} in {where}") for name, value in pairs}
+
+
+def write_labels(labels: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write `{"labels": [[file, [25 numbers]], ...]}`, the form of EG3D and GOAE, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    content = {"labels": [[name, [round(x, 7) for x in label.tolist()]] for name, label in labels.items()]}
+    with atomic_file(path) as temporary:
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+
+
+def _read_array(path: Path) -> torch.Tensor:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigurationError(f"the camera label {path} cannot be read: {error}") from error
+    return _label(found.reshape(-1).tolist(), str(path))
+
+
+def _joined(value: Any, where: str) -> Any:
+    """The 25 numbers of an entry that keeps pose and intrinsics apart."""
+    if not isinstance(value, dict):
+        return value
+    if "pose" not in value or "intrinsics" not in value:
+        raise ConfigurationError(f"{where} has no pose and intrinsics: it holds {', '.join(map(str, value))}")
+    try:
+        pose, inner = (np.asarray(value[key], dtype=np.float64).reshape(-1) for key in ("pose", "intrinsics"))
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"{where} is no camera: {error}") from error
+    return [*pose.tolist(), *inner.tolist()]
+
+
+def _label(value: Any, where: str) -> torch.Tensor:
+    try:
+        numbers = [float(number) for number in value]
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"the camera label of {where} is not made of numbers: {error}") from error
+    if len(numbers) != cameras.LABEL or not all(map(math.isfinite, numbers)):
+        raise ConfigurationError(
+            f"the camera label of {where} has {len(numbers)} numbers (finite ones are needed, 25): 16 of "
+            "cam2world, row by row, then 9 of intrinsics"
+        )
+    label = torch.tensor(numbers, dtype=torch.float32)
+    pose, inner = cameras.pose(label), cameras.intrinsics(label)
+    turned = pose[:3, :3] @ pose[:3, :3].T
+    radius = pose[:3, 3].norm().item()
+    if not torch.allclose(turned, torch.eye(3), atol=2e-2) or torch.linalg.det(pose[:3, :3]) < 0:
+        raise ConfigurationError(
+            f"the camera label of {where} is no pose: its 3 x 3 part is not a rotation (is it world2cam, or "
+            "column by column?)"
+        )
+    if not RADII[0] <= radius <= RADII[1]:
+        raise ConfigurationError(f"the camera of {where} is {radius:.3g} from the origin: 2.7 is usual")
+    if not 0.1 < inner[0, 0] < 50:
+        raise ConfigurationError(
+            f"the focal length of {where} is {inner[0, 0]:.4g}: give it in shares of the side, as 4.2647"
+        )
+    return label

@@ -1,0 +1,54 @@
+"""What is asked of density, against densities that are known."""
+
+import pytest
+import torch
+
+from faceforward.eg3d.density import HeadPrior, density_variation
+
+
+def test_head_prior_is_solid_in_the_head_and_behind_the_wall():
+    prior = HeadPrior()
+    points = torch.tensor([prior.centre, (0.4, 0.4, -0.49), (0.4, 0.0, 0.3), (0.0, 0.0, -0.55)])
+    assert prior.density(points).tolist() == [8, 8, -5, -5]
+    surface = torch.tensor([prior.centre[0] + prior.half[0], *prior.centre[1:]])
+    assert prior.density(surface).abs() < 1e-3
+
+
+def test_losses_know_what_they_ask_for(tiny, tiny_config):
+    renderer = tiny.renderer
+    planes = torch.zeros(2, 3, 4, 16, 16)  # the same density everywhere
+    rng = torch.Generator().manual_seed(0)
+    assert density_variation(renderer, planes, points=50, generator=rng).item() < 1e-6
+    uneven = torch.randn(2, 3, 4, 16, 16, requires_grad=True)
+    near = density_variation(renderer, uneven, points=200, distance=0.001, generator=rng)
+    far = density_variation(renderer, uneven, points=200, distance=0.02, generator=rng)
+    assert 0 < near < far
+    far.backward()
+    assert uneven.grad.abs().sum() > 0
+
+
+def test_prior_can_be_learnt(tiny):
+    planes = torch.zeros(1, 3, 4, 16, 16, requires_grad=True)
+    optimizer = torch.optim.Adam([planes, *tiny.decoder.parameters()], lr=0.05)
+    prior, first, last = HeadPrior(), None, None
+    for step in range(150):
+        loss = prior.loss(tiny.renderer, planes, points=300, generator=torch.Generator().manual_seed(step))
+        first = first or loss.item()
+        last = loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert last < first / 3
+    probes = torch.tensor([prior.centre, (0.45, 0.3, 0.3)])
+    inside, outside = tiny.renderer.density(planes[0], probes).tolist()
+    assert inside > 1 > -1 > outside
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_points_come_from_the_generator(tiny, seed):
+    planes = torch.randn(1, 3, 4, 16, 16)
+    rolls = [
+        HeadPrior().loss(tiny.renderer, planes, points=20, generator=torch.Generator().manual_seed(s)).item()
+        for s in (seed, seed, seed + 5)
+    ]
+    assert rolls[0] == rolls[1] != rolls[2]

@@ -13,7 +13,7 @@ import torch
 from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-from faceforward.errors import FaceforwardError
+from faceforward.errors import ConfigurationError, FaceforwardError
 from faceforward.precision import has_bfloat16
 
 if TYPE_CHECKING:
@@ -54,6 +54,24 @@ def resolve_configs(arguments: list[str]) -> list[str]:
         elif index and resolved[index - 1] in TAKES_YAML:
             resolved[index] = found(argument)
     return resolved
+
+
+NAMED_CHECKPOINTS = ("best", "last", "hpc")  # which Lightning finds itself
+
+
+def refuse_checkpoint(path: str) -> None:
+    """See that a checkpoint is a file or folder here, and that its file holds weights and plain values only.
+
+    Raises:
+        ConfigurationError: It is not.
+    """
+    if "://" in path:
+        raise ConfigurationError(f"--ckpt_path {path} is an address: download the file and give its path")
+    if Path(path).is_dir():
+        return  # of a sharded run: its strategy reads it
+    from faceforward.modules.checkpoints import read_checkpoint  # late: `--help` need not pay for it
+
+    read_checkpoint(Path(path))
 
 
 @contextmanager
@@ -103,8 +121,16 @@ class FaceforwardCLI(LightningCLI):
         )
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse `args` alone; Lightning would warn when the shell's own arguments are others."""
+        """Parse `args` alone; Lightning would warn when the shell's own arguments are others.
+
+        Raises:
+            ConfigurationError: The checkpoint to go on from cannot be read; Lightning opens it next.
+        """
         self.config = parser.parse_args(args)
+        subcommand = self.config.get("subcommand")
+        checkpoint = self.config[subcommand].get("ckpt_path") if subcommand else None
+        if checkpoint is not None and checkpoint not in NAMED_CHECKPOINTS:
+            refuse_checkpoint(str(checkpoint))
 
     def before_instantiate_classes(self) -> None:
         """Take float32 instead of bfloat16 where the CPU would emulate it, and say so."""

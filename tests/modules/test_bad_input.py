@@ -3,6 +3,7 @@
 A full disk while exporting is in tests/callbacks/test_pipeline_export.py, on two ranks too.
 """
 
+import pickle
 import re
 from pathlib import Path
 
@@ -88,6 +89,24 @@ def test_a_checkpoint_of_another_model_is_exit_2(fit, tmp_path):
     status, said = fit("--model.init_args.train=unet+text_encoder", f"--ckpt_path={checkpoint}")
     assert status == 2
     assert re.search(r"train: the checkpoint is of another model: \d+ weights are missing .*init_from", said)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("none.ckpt", None, "there is no checkpoint .*none.ckpt"),
+        ("odd.ckpt", b"no checkpoint", r"odd\.ckpt cannot be read"),
+        ("evil.ckpt", pickle.dumps(print), r"evil\.ckpt cannot be read: "),
+        ("https://example.org/a.ckpt", None, "is an address: download"),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_is_exit_2(fit, tmp_path, name, content, words):
+    path = name if "://" in name else str(tmp_path / name)
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    status, said = fit(f"--ckpt_path={path}")
+    assert status == 2
+    assert re.search(f"train: .*{words}", said)
 
 
 def test_a_loss_that_is_no_number_is_exit_1(fit):

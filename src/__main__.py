@@ -1,4 +1,4 @@
-"""The `faceforward` command: infer, train, export, convert, prepare, doctor, download, demo."""
+"""The `faceforward` command: infer, sample, train, export, convert, prepare, doctor, download, demo."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ USAGE = """usage: faceforward COMMAND ...
 
   infer NAME --photos PATH --target_ages '[20,40,60]' --output DIR
                       age every photograph (NAME: age); the same as infer.py -c configs/infer/NAME.yaml
+  sample --generator NAME|FILE --seeds 0-3 --output DIR
+                      heads from a 3D generator: views, turntables, depth, meshes
   train fit|validate|test -c CONFIG ...
                       the same as train.py
   export --checkpoint CKPT --config RUN/config.yaml --output DIR
@@ -27,6 +29,7 @@ Each command explains itself with --help.
 """
 COMMANDS = {
     "infer": "faceforward.infer",
+    "sample": "faceforward.commands.sample",
     "train": "faceforward.train",
     "export": "faceforward.commands.export",
     "convert": "faceforward.commands.convert",

@@ -6,13 +6,15 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
-from faceforward.errors import WeightsUnavailableError
-from faceforward.registry import REGISTRY, Weights, entry
+from faceforward.errors import ConfigurationError, WeightsUnavailableError
+from faceforward.registry import GENERATORS, REGISTRY, Weights, entry
+
+EMBEDDED = Path(__file__).parent / "weights"  # of what travels with the package
 
 
 def embedded_model() -> Path:
     """Return the folder of the diffusion model that travels with the package; it may not exist yet."""
-    return Path(__file__).parent / "weights" / "face-ldm-128"
+    return EMBEDDED / "face-ldm-128"
 
 
 def locate(weights: str | Weights) -> Path | None:
@@ -54,6 +56,20 @@ def resolve(source: str) -> str:
     return str(require(source)) if known else source
 
 
+def generator_file(source: str) -> Path:
+    """Return the file of a 3D generator that the registry knows, or the path that was given instead.
+
+    Raises:
+        ConfigurationError: The registry's weights of this name are no 3D generator.
+        WeightsUnavailableError: It knows the generator, which is not on this machine.
+    """
+    if source not in REGISTRY or Path(source).is_file():
+        return Path(source)
+    if source not in GENERATORS:
+        raise ConfigurationError(f"{source} is no 3D generator: give a file, or {' or '.join(GENERATORS)}")
+    return require(source) / entry(source).files[0]
+
+
 def damaged_files(weights: str | Weights) -> tuple[str, ...]:
     """Compare the files of present weights with their known digests.
 
@@ -76,7 +92,7 @@ def sha256_of(path: Path) -> str:
 def folder_of(item: Weights) -> Path | None:
     """The folder in which the files of an entry lie, or would lie; None where no such folder is known."""
     if item.kind == "shipped":
-        return embedded_model()
+        return EMBEDDED / item.name
     if item.kind == "package":
         package, _, inside = item.source[0].partition("/")
         spec = importlib.util.find_spec(package)  # finds a top-level package without running it

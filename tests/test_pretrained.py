@@ -1,10 +1,18 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
-from faceforward import registry
+from faceforward import pretrained, registry
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
-from faceforward.pretrained import damaged_files, embedded_model, locate, require, resolve
+from faceforward.pretrained import (
+    damaged_files,
+    embedded_model,
+    generator_file,
+    locate,
+    require,
+    resolve,
+)
 from faceforward.registry import REGISTRY, entry
 
 PACKAGED = [item.name for item in REGISTRY.values() if item.kind == "package"]
@@ -31,6 +39,35 @@ def test_every_substitute_is_in_the_registry():
 def test_the_embedded_model_is_looked_for_in_the_package():
     assert embedded_model().parts[-2:] == ("weights", "face-ldm-128")
     assert locate("face-ldm-128") in (None, embedded_model())
+
+
+def test_everything_that_is_shipped_has_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path)
+    shipped = [item for item in REGISTRY.values() if item.kind == "shipped"]
+    assert {item.source for item in shipped} == {(f"faceforward/weights/{item.name}",) for item in shipped}
+    for item in shipped:
+        for name in item.files:
+            (tmp_path / item.name / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / item.name / name).write_bytes(b"x")
+        assert locate(item) == tmp_path / item.name
+    assert generator_file("face-eg3d-128") == tmp_path / "face-eg3d-128" / "generator.safetensors"
+
+
+def test_the_official_generator_is_looked_for_in_the_cache(tmp_path):
+    name = "eg3d-ffhqrebalanced512-128"
+    with pytest.raises(WeightsUnavailableError, match=r"faceforward convert eg3d"):
+        generator_file(name)
+    file = tmp_path / "cache" / "faceforward" / "eg3d" / "ffhqrebalanced512-128.safetensors"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    assert locate(name) == file.parent
+    assert generator_file(name) == file
+
+
+def test_a_generator_s_file_may_be_given_instead_of_a_name(tmp_path):
+    assert generator_file("some/where.safetensors") == Path("some/where.safetensors")
+    with pytest.raises(ConfigurationError, match="mtcnn is no 3D generator"):
+        generator_file("mtcnn")
 
 
 def test_weights_trained_here_are_found_in_the_cache_or_the_checkout(tmp_path, monkeypatch):

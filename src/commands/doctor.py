@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from faceforward.pretrained import damaged_files, locate
-from faceforward.registry import REGISTRY, cache_directory
+from faceforward.registry import GENERATORS, REGISTRY, cache_directory
 from faceforward.version import __version__
 
 
@@ -67,6 +67,7 @@ BACKENDS = (
     Backend("diffusion model", ("face-ldm-128",), {"face-ldm-128": ("diffusers", "transformers")}),
     Backend("age and gender", ("dlib-age-gender",), {"dlib-age-gender": ("onnxruntime",)}),
     Backend("identity", ("dlib-recognition",), {"dlib-recognition": ("dlib",)}),
+    Backend("camera estimation", ("dlib-landmarks-68",), {"dlib-landmarks-68": ("dlib",)}, False),
     Backend("enlargement", ("realesrgan-x4plus",), {"realesrgan-x4plus": ("ncnn",)}),
     Backend(
         "full-size diffusion model",
@@ -75,6 +76,7 @@ BACKENDS = (
         False,
     ),
     Backend("unspecialised model", ("face-ldm-128-base",), {"face-ldm-128-base": ("diffusers",)}, False),
+    Backend("3D generator", GENERATORS, dict.fromkeys(GENERATORS, ()), False),
 )
 
 

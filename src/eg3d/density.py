@@ -59,7 +59,7 @@ class HeadPrior:
     centre: tuple[float, float, float] = (0.0, 0.06, -0.04)
     half: tuple[float, float, float] = (0.2, 0.28, 0.25)
     wall: float = -0.34
-    inside: float = 8.0
+    inside: float = 14.0
     outside: float = -5.0
     steepness: float = 150.0
     reach: float = 1.3

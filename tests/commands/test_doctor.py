@@ -13,12 +13,11 @@ def _own_folders(tmp_path, monkeypatch):
     """A machine with a model in the package, whatever the checkout has, and no downloads."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "home"))
-    model = tmp_path / "model"
-    model.mkdir()
+    model = tmp_path / "weights" / "face-ldm-128"
     for name in REGISTRY["face-ldm-128"].files:
         (model / name).parent.mkdir(parents=True, exist_ok=True)
         (model / name).write_text("{}")
-    monkeypatch.setattr(pretrained, "embedded_model", lambda: model)
+    monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path / "weights")
 
 
 def with_entry(monkeypatch, name, **changes):
@@ -51,12 +50,29 @@ def test_the_text_says_what_is_used_and_how_to_get_the_rest(capsys):
     assert "Ready" in text.splitlines()[-1]
 
 
+def test_3d_generators_are_looked_for_and_not_needed(tmp_path, capsys):
+    assert doctor.main([]) == 0
+    text = capsys.readouterr().out
+    assert "[missing] 3D generator: face-eg3d-128" in text
+    assert "[missing] 3D generator: eg3d-ffhqrebalanced512-128" in text
+    assert "faceforward convert eg3d ffhqrebalanced512-128.pkl" in text
+    assert "research and evaluation only" in text
+    folder = tmp_path / "cache" / "faceforward" / "eg3d"
+    folder.mkdir(parents=True)
+    (folder / "ffhqrebalanced512-128.safetensors").write_bytes(b"x")
+    assert doctor.main(["--json"]) == 0
+    report, found = states(capsys)
+    assert found["eg3d-ffhqrebalanced512-128"] == ("here", False)
+    (finding,) = [item for item in report["backends"] if item["name"] == "eg3d-ffhqrebalanced512-128"]
+    assert finding["path"] == str(folder)
+
+
 def test_every_entry_of_the_registry_is_looked_for():
     assert {name for backend in doctor.BACKENDS for name in backend.choices} == set(REGISTRY)
 
 
 def test_without_a_model_it_is_not_ready(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(pretrained, "embedded_model", lambda: tmp_path / "nothing")
+    monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path / "nothing")
     assert doctor.main([]) == 1
     assert "nothing to run on for: diffusion model" in capsys.readouterr().out
 

@@ -9,7 +9,7 @@ from faceforward.eg3d.density import HeadPrior, density_variation
 def test_head_prior_is_solid_in_the_head_and_behind_the_wall():
     prior = HeadPrior()
     points = torch.tensor([prior.centre, (0.4, 0.4, -0.49), (0.4, 0.0, 0.3), (0.0, 0.0, -0.55)])
-    assert prior.density(points).tolist() == [8, 8, -5, -5]
+    assert prior.density(points).tolist() == [14, 14, -5, -5]
     surface = torch.tensor([prior.centre[0] + prior.half[0], *prior.centre[1:]])
     assert prior.density(surface).abs() < 1e-3
 

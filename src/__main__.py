@@ -1,4 +1,4 @@
-"""The `faceforward` command: infer, sample, train, export, convert, prepare, doctor, download, demo."""
+"""The `faceforward` command: infer, sample, train, export, convert, fit-mapping, prepare, doctor, download, demo."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ USAGE = """usage: faceforward COMMAND ...
                       a checkpoint of a training as a diffusers folder
   convert eg3d SOURCE.pkl OUTPUT.safetensors
                       weights that others published, read without running their code
+  fit-mapping --pair DIR --crops PATH --output FILE.safetensors
+                      make a tri-plane autoencoder's generator one that `sample` can use
   prepare aihub|folder|utkface|ffhq-aging --root PATH --output DIR
                       cut out the faces of a labelled collection, for training
   demo                age one public-domain photograph to several ages
@@ -33,6 +35,7 @@ COMMANDS = {
     "train": "faceforward.train",
     "export": "faceforward.commands.export",
     "convert": "faceforward.commands.convert",
+    "fit-mapping": "faceforward.commands.fit_mapping",
     "prepare": "faceforward.commands.prepare",
     "demo": "faceforward.commands.demo",
     "doctor": "faceforward.commands.doctor",

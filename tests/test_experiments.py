@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from aihub_corpus import write_good
+from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
 from faceforward.train import main
 from tiny_crops import TINY, write_crops
 from tiny_training import QUIET
@@ -43,6 +44,10 @@ def sources(tmp_path, astronaut, tiny_vae, tiny_sd):
     return {
         "eg3d": [*crops, "--model.init_args.discriminator_base=64", "--trainer.max_steps=2"],
         "triplane_autoencoder": crops,
+        "triplane_adversarial": [
+            *crops, f"--model.init_args.init_from={tiny_pair(tmp_path / 'pair')}", "--trainer.max_steps=2",
+            "--model.init_args.discriminator_base=64",
+        ],
         "autoencoder": [*zipped, "--data.init_args.size=32", f"--model.init_args.init_from={tiny_vae}"],
         "base_diffusion": [
             *latents, "--model.init_args.new_over=null", f"--model.init_args.init_from={tiny_sd}"
@@ -51,6 +56,13 @@ def sources(tmp_path, astronaut, tiny_vae, tiny_sd):
         "specialize_aihub": aihub,
         "specialize_aihub_sd15": aihub,
     }  # fmt: skip
+
+
+def tiny_pair(folder):
+    """An export to start from."""
+    folder.mkdir()
+    TriPlaneAutoencoder(TINY).export(folder)
+    return folder
 
 
 def tiny_generator():
@@ -64,7 +76,13 @@ def tiny_generator():
     ]
 
 
-EXPORTS = {"autoencoder": "vae", "eg3d": "generator", "triplane_autoencoder": "pair"}
+GANS = ("eg3d", "triplane_adversarial")
+EXPORTS = {
+    "autoencoder": "vae",
+    "eg3d": "generator",
+    "triplane_autoencoder": "pair",
+    "triplane_adversarial": "pair",
+}
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
@@ -78,4 +96,4 @@ def test_one_step(path, sources, tmp_path):
     assert status == 0
     assert (tmp_path / "run" / EXPORTS.get(path.stem, "pipeline")).is_dir()
     state = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
-    assert state["global_step"] == (2 if path.stem == "eg3d" else 1)  # its networks take turns
+    assert state["global_step"] == (2 if path.stem in GANS else 1)  # its networks take turns

@@ -1,6 +1,5 @@
 """Every experiment runs a step through the real CLI, on tiny models of the real classes."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from aihub_corpus import write_good
 from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
 from faceforward.train import main
-from tiny_crops import TINY, write_crops
+from tiny_crops import TINY, options_of, write_crops
 from tiny_training import QUIET
 from training_data import write_archive
 
@@ -40,7 +39,7 @@ def sources(tmp_path, astronaut, tiny_vae, tiny_sd):
     ]  # fmt: skip
     crops = [f"--data.init_args.root={write_crops(tmp_path / 'crops', astronaut)}",
              f"--data.init_args.val_root={tmp_path / 'crops'}", "--data.init_args.size=32",
-             "--data.init_args.num_workers=0", *tiny_generator()]  # fmt: skip
+             "--data.init_args.num_workers=0", *options_of(TINY)]  # fmt: skip
     return {
         "eg3d": [*crops, "--model.init_args.discriminator_base=64", "--trainer.max_steps=2"],
         "triplane_autoencoder": crops,
@@ -63,17 +62,6 @@ def tiny_pair(folder):
     folder.mkdir()
     TriPlaneAutoencoder(TINY).export(folder)
     return folder
-
-
-def tiny_generator():
-    """`TINY` as options."""
-    values = dataclasses.asdict(TINY)
-    values |= {f"render.{name}": value for name, value in values.pop("render").items()}
-    return [
-        f"--model.init_args.generator.{name}={list(value) if isinstance(value, tuple) else value}"
-        for name, value in values.items()
-        if value is not None
-    ]
 
 
 GANS = ("eg3d", "triplane_adversarial")

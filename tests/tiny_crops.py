@@ -1,5 +1,6 @@
 """A tiny folder of camera-labelled crops and tiny generators, for what trains on them."""
 
+import dataclasses
 import json
 import zipfile
 from pathlib import Path
@@ -56,3 +57,14 @@ def zipped(folder: Path) -> Path:
 def crops(root: Path, batch_size: int = 4, **kwargs) -> CameraCrops:
     """The data module at 32 px, with its own pictures for validation."""
     return CameraCrops(str(root), val_root=str(root), size=32, batch_size=batch_size, **kwargs)
+
+
+def options_of(config: GeneratorConfig) -> list[str]:
+    """A generator's shapes as options of train.py."""
+    values = dataclasses.asdict(config)
+    values |= {f"render.{name}": value for name, value in values.pop("render").items()}
+    return [
+        f"--model.init_args.generator.{name}={list(value) if isinstance(value, tuple) else value}"
+        for name, value in values.items()
+        if value is not None
+    ]

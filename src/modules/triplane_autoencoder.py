@@ -102,6 +102,8 @@ class TriPlaneAutoencoder(TrainedModule):
         if init_from is None:
             self.generator = TriPlaneGenerator(generator)
             self.encoder = ImageEncoder(generator.w)
+            for block in (self.generator.superresolution.block0, self.generator.superresolution.block1):
+                torch.nn.init.zeros_(block.torgb.weight)  # its first picture is the raw one, enlarged
         else:
             self.generator, self.encoder = load_pair(init_from)
         settings = dataclasses.replace(self.generator.config.render, importance_samples=0)

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from faceforward.callbacks.ema import EMA
 from faceforward.callbacks.novel_views import NovelViews
 from faceforward.callbacks.pipeline_export import PipelineExport
+from faceforward.eg3d.layers import resized
 from faceforward.errors import ConfigurationError, TrainingError
 from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder, load_pair
 from tiny_crops import TINY, crops, write_crops
@@ -69,6 +70,18 @@ def test_super_resolution_learns_when_its_turn_comes(tmp_path, folder):
     fit(tmp_path, model, folder, 2)
     changed = [not torch.equal(before[n], v) for n, v in model.generator.superresolution.named_parameters()]
     assert sum(changed) > len(changed) / 2
+
+
+def test_first_final_picture_is_the_raw_one_enlarged(folder):
+    model = module(fine_from=0).eval()
+    data = crops(folder)
+    data.setup("fit")
+    batch = next(iter(data.val_dataloader()))
+    with torch.no_grad():
+        ws, planes = model(batch["image"], batch["camera"])
+        view = model.view(planes, batch["camera"], ws)
+    small = resized(view.image, view.raw.shape[-1])
+    assert (small - view.raw).abs().mean() < 0.2 * view.raw.std()  # two low-passes more
 
 
 def test_adversary_enters_and_both_networks_step(tmp_path, folder):

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from faceforward.callbacks.result_writer import ResultWriter
+from faceforward.callbacks.photo_writer import PhotoWriter
 from faceforward.cli import FaceforwardCLI, resolve_configs, shipped_config
 from faceforward.datamodules.people import check_ages
 from faceforward.datamodules.photos import list_photos
 from faceforward.errors import ConfigurationError, FaceforwardError
-from faceforward.report.page import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -31,9 +30,11 @@ LINKS = {
     "photos": "data.init_args.photos",
     "face": "data.init_args.face",
     "target_ages": "model.init_args.target_ages",
-    "output": "writer.output",
-    "overwrite": "writer.overwrite",
+    "output": "writer.init_args.output",
+    "overwrite": "writer.init_args.overwrite",
 }
+#: What writes the results where the YAML says nothing of it.
+WRITER = "faceforward.callbacks.result_writer.ResultWriter"
 SECTIONS = ("data", "model", "writer")  # whose value may be a YAML file
 
 
@@ -49,13 +50,15 @@ class InferCLI(FaceforwardCLI):
         """The short keys."""
         super().add_arguments_to_parser(parser)
         parser.usage = (
-            "infer.py -c CONFIG --photos PATH --target_ages '[20,40,60]' --output DIR "
+            "infer.py -c CONFIG --photos PATH [--target_ages '[20,40,60]'] --output DIR "
             "[--face N] [--overwrite] ..."
         )
         parser.description = (
-            "Ages every photograph. Exit status: 0 all have their result, 1 not all, 2 wrong usage."
+            "Ages every photograph, or estimates its camera, as the configuration says. "
+            "Exit status: 0 all have their result, 1 not all, 2 wrong usage."
         )
-        parser.add_lightning_class_args(ResultWriter, "writer")
+        parser.add_lightning_class_args(PhotoWriter, "writer", subclass_mode=True)
+        parser.set_defaults({"writer": {"class_path": WRITER}})
         parser.add_argument(
             "--photos",
             type=str,
@@ -63,7 +66,10 @@ class InferCLI(FaceforwardCLI):
             help="A photograph, a folder of them, or a CSV that names them.",
         )
         parser.add_argument(
-            "--target_ages", type=list[int], required=True, help="Ages to show, for example '[20,40,60]'."
+            "--target_ages",
+            type=list[int] | None,
+            default=None,
+            help="Ages to show, for example '[20,40,60]'; needed where faces are aged.",
         )
         parser.add_argument("--output", type=str, required=True, help="Folder for the results.")
         parser.add_argument(
@@ -77,12 +83,19 @@ class InferCLI(FaceforwardCLI):
         """Refuse what cannot work before a model of gigabytes is loaded.
 
         Raises:
-            ConfigurationError: A target age is out of range, or there is nothing to read.
+            ConfigurationError: A target age is out of range, missing or of no use, or there is nothing to
+                read.
         """
         from transformers.utils.logging import disable_progress_bar  # late: `--help` need not pay for it
 
         disable_progress_bar()  # of loading weights: a second at most
-        self.config.target_ages = list(check_ages(self.config.target_ages))
+        ages, wanted = self.config.target_ages, "target_ages" in self.config.model.init_args
+        if wanted and ages is None:
+            raise ConfigurationError("target ages are needed: --target_ages '[20,40,60]'")
+        if ages is not None and not wanted:
+            raise ConfigurationError(f"{self.config.model.class_path} has no use for --target_ages")
+        if ages is not None:
+            self.config.target_ages = list(check_ages(ages))
         list_photos(self.config.photos)
 
     def predict(self) -> int:
@@ -111,7 +124,8 @@ class InferCLI(FaceforwardCLI):
             return 0
         writer = self._get(self.config_init, "writer")
         done = sum(line["status"] == "done" for line in writer.lines.values())
-        logger.info("%d of %d photographs have their estimates: %s", done, photos, writer.output / REPORT)
+        place = writer.output / writer.page
+        logger.info("%d of %d photographs have %s: %s", done, photos, writer.contents, place)
         return int(done < photos)
 
 
@@ -191,7 +205,7 @@ def _yaml(text: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `infer.py [NAME] [-c CONFIG] --photos PATH --target_ages '[20,40]' --output DIR ...`.
+    """Run `infer.py [NAME] [-c CONFIG] --photos PATH [--target_ages '[20,40]'] --output DIR ...`.
 
     Returns:
         0 all photographs have their result, 1 at least one has not, 2 wrong usage.

@@ -93,13 +93,27 @@ def align(pixels: np.ndarray, landmarks: np.ndarray, size: int = 512) -> tuple[n
         The crop, `(size, size, 3)` uint8, and the transform.
     """
     alignment = alignment_of(landmarks, size)
+    return cut_out(pixels, alignment), alignment
+
+
+def cut_out(pixels: np.ndarray, alignment: Alignment) -> np.ndarray:
+    """Cut any square out of a photograph, filled beyond its edge as `align` says.
+
+    Args:
+        pixels: `(H, W, 3)` uint8 RGB.
+        alignment: Which square.
+
+    Returns:
+        `(size, size, 3)` uint8 RGB.
+    """
+    size = alignment.size
     crop = _warped(pixels, alignment.matrix, (size, size)).astype(np.float32)
     outside = _outside(alignment, pixels.shape) / (alignment.scale * size)
     if outside.max() > 0:
         blurred = cv2.GaussianBlur(crop, (0, 0), max(BLUR * size, 0.5), borderType=cv2.BORDER_REFLECT_101)
         crop += (blurred - crop) * np.clip(outside * 3 / FADE, 0, 1)[..., None]
         crop += (np.median(crop, axis=(0, 1)) - crop) * np.clip(outside / FADE, 0, 1)[..., None]
-    return np.rint(np.clip(crop, 0, 255)).astype(np.uint8), alignment
+    return np.rint(np.clip(crop, 0, 255)).astype(np.uint8)
 
 
 def padded_share(alignment: Alignment, shape: tuple[int, ...]) -> float:

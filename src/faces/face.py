@@ -38,21 +38,7 @@ def take_face(
     Raises:
         UnusablePhotoError: There is no face, not the wanted one, or its age is neither known nor estimated.
     """
-    height, width = photo.pixels.shape[:2]
-    found, notes = find_faces(photo.pixels, detector)
-    if not found:
-        raise UnusablePhotoError(
-            f"No face was found in the photograph ({width} x {height} pixels, {detector.name}): crop it to "
-            "the head and shoulders, or take another one in which both eyes can be seen."
-        )
-    number = next((wanted for wanted in (photo.face, face) if wanted is not None), 1)
-    if not 1 <= number <= len(found):
-        raise UnusablePhotoError(f"There is no face {number} in the photograph. Found: {_listed(found)}.")
-    taken = found[number - 1]
-    if len(found) > 1:
-        chosen = "the largest" if number == 1 else f"number {number}"
-        others = _listed(found, leave_out=number)
-        notes += (f"{len(found)} faces were found and {chosen} was taken. The others: {others}.",)
+    taken, found, notes = choose_face(photo, detector, face=face)
     pixels, alignment = align(photo.pixels, taken.landmarks, size)
     estimate = None if age_estimator is None else age_estimator.estimate([pixels])[0]
     if photo.age is not None:
@@ -80,6 +66,40 @@ def take_face(
         estimate=estimate,
         notes=notes,
     )
+
+
+def choose_face(
+    photo: Photo, detector: Detector, *, face: int | None = None
+) -> tuple[Detection, list[Detection], tuple[str, ...]]:
+    """Find the faces in a photograph and take one.
+
+    Args:
+        photo: The photograph. Its own `face` comes before the argument.
+        detector: Finds the faces.
+        face: Which face to take, 1 = the largest; None takes the largest.
+
+    Returns:
+        The face, all that were found, largest first, and what there is to say about it, one sentence each.
+
+    Raises:
+        UnusablePhotoError: There is no face, or not the wanted one.
+    """
+    height, width = photo.pixels.shape[:2]
+    found, notes = find_faces(photo.pixels, detector)
+    if not found:
+        raise UnusablePhotoError(
+            f"No face was found in the photograph ({width} x {height} pixels, {detector.name}): crop it to "
+            "the head and shoulders, or take another one in which both eyes can be seen."
+        )
+    number = next((wanted for wanted in (photo.face, face) if wanted is not None), 1)
+    if not 1 <= number <= len(found):
+        raise UnusablePhotoError(f"There is no face {number} in the photograph. Found: {_listed(found)}.")
+    taken = found[number - 1]
+    if len(found) > 1:
+        chosen = "the largest" if number == 1 else f"number {number}"
+        others = _listed(found, leave_out=number)
+        notes += (f"{len(found)} faces were found and {chosen} was taken. The others: {others}.",)
+    return taken, found, notes
 
 
 def _listed(faces: Sequence[Detection], leave_out: int = 0) -> str:

@@ -1,0 +1,106 @@
+"""One photograph to EG3D's crop of it and its camera, without a hand's help."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule
+
+from faceforward.errors import ConfigurationError, UnusablePhotoError
+from faceforward.faces.camera import SIZE, CameraResult, estimate_camera
+from faceforward.faces.detect import Detector, default_detector
+from faceforward.faces.face import choose_face
+from faceforward.faces.face_model import face_model
+from faceforward.faces.landmarks import LandmarkDetector, default_landmarks
+from faceforward.records import Photo, Rejected
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1  # of the estimation: results of another one are made anew
+
+
+class CameraEstimator(LightningModule):
+    """Estimates cameras: `predict_step` turns a `Photo` into a `CameraResult`, or a `Rejected` that says why.
+
+    Nothing here is drawn: the same photograph and settings give the same label.
+
+    Args:
+        landmarks: Finds the points that the pose is fitted to; None takes the best that are here.
+        detector: Finds faces; None takes the best one that is here.
+        model: File of a face model, as `benchmarks/face_model.py` makes it; None takes the package's.
+        size: Side of the crops in pixels.
+
+    Raises:
+        ConfigurationError: `size` is not positive, or weights are missing.
+    """
+
+    def __init__(
+        self,
+        *,
+        landmarks: LandmarkDetector | None = None,
+        detector: Detector | None = None,
+        model: Path | None = None,
+        size: int = SIZE,
+    ) -> None:
+        super().__init__()
+        if size < 16:
+            raise ConfigurationError(f"size {size}: crops need 16 pixels at least; 512 is usual")
+        self.landmarks = landmarks or default_landmarks()
+        self.detector = detector or default_detector()
+        self.face_model = face_model(model)
+        self.size = size
+
+    def settings(self, *, face: int | None) -> dict[str, Any]:
+        """Everything that decides the result of a photograph beside its pixels, as JSON values.
+
+        Args:
+            face: Which face is taken.
+        """
+        return {
+            "version": VERSION,
+            "landmarks": self.landmarks.name,
+            "detector": self.detector.name,
+            "face_model": self.face_model.digest,
+            "size": self.size,
+            "face": face,
+        }
+
+    def estimate(self, photo: Photo) -> CameraResult:
+        """Estimate the camera of one photograph.
+
+        Raises:
+            UnusablePhotoError: There is no face in it, or not the wanted one.
+        """
+        start = time.perf_counter()
+        taken, _, notes = choose_face(photo, self.detector)
+        found = estimate_camera(photo.pixels, taken, self.landmarks, model=self.face_model, size=self.size)
+        return CameraResult(
+            photo=photo,
+            detection=taken,
+            detector=self.detector.name,
+            estimate=found,
+            notes=(*photo.notes, *notes, *found.notes),
+            seconds=time.perf_counter() - start,
+            settings=self.settings(face=photo.face),
+        )
+
+    def predict_step(self, sample: Any, batch_idx: int) -> Any:
+        """A `Photo` becomes its `CameraResult`; whatever goes wrong with it becomes its record.
+
+        Raises:
+            ConfigurationError: What was asked for cannot work for any photograph.
+        """
+        if not isinstance(sample, Photo):
+            return sample
+        try:
+            return self.estimate(sample)
+        except ConfigurationError:
+            raise
+        except UnusablePhotoError as error:
+            return Rejected(sample.id, sample.file, "skipped", str(error))
+        except Exception as error:  # one photograph's fault must not cost the others their results
+            logger.exception("%s failed", sample.file)
+            return Rejected(sample.id, sample.file, "failed", f"{type(error).__name__}: {error}")

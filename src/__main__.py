@@ -1,4 +1,4 @@
-"""The `faceforward` command: infer, sample, train, export, convert, fit-mapping, prepare, doctor, download, demo."""
+"""The `faceforward` command: from photographs to faces at other ages and heads from other sides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from faceforward.version import __version__
 USAGE = """usage: faceforward COMMAND ...
 
   infer NAME --photos PATH --target_ages '[20,40,60]' --output DIR
-                      age every photograph (NAME: age); the same as infer.py -c configs/infer/NAME.yaml
+                      age every photograph, or find its camera (NAME: age, cameras); the same as infer.py -c configs/infer/NAME.yaml
   sample --generator NAME|FILE --seeds 0-3 --output DIR
                       heads from a 3D generator: views, turntables, depth, meshes
   train fit|validate|test -c CONFIG ...

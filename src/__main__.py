@@ -9,8 +9,10 @@ from faceforward.version import __version__
 
 USAGE = """usage: faceforward COMMAND ...
 
-  infer NAME --photos PATH --target_ages '[20,40,60]' --output DIR
-                      age every photograph, or find its camera (NAME: age, cameras); the same as infer.py -c configs/infer/NAME.yaml
+  infer age --photos PATH --target_ages '[20,40,60]' --output DIR
+                      age every photograph; the same as infer.py -c configs/infer/age.yaml
+  infer cameras --photos PATH --output DIR
+                      EG3D's crop and camera of every photograph
   sample --generator NAME|FILE --seeds 0-3 --output DIR
                       heads from a 3D generator: views, turntables, depth, meshes
   train fit|validate|test -c CONFIG ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +17,7 @@ from faceforward.diffusion.editing import EditSettings, edit, saved_settings
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, saved_template
-from faceforward.errors import ConfigurationError, UnusablePhotoError
+from faceforward.errors import ConfigurationError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
 from faceforward.faces.align import align
 from faceforward.faces.crops import resized
@@ -26,9 +25,10 @@ from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import take_face
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.upscale import RealESRGANUpscaler, Upscaler
+from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import describe, model_facts
 from faceforward.pretrained import resolve
-from faceforward.records import AgeEdit, CaseResult, Photo, Rejected
+from faceforward.records import AgeEdit, CaseResult, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from faceforward.diffusion.trajectory import OnStep
     from faceforward.records import Face, Gender
 
-logger = logging.getLogger(__name__)
 
 EMBEDDED = "face-ldm-128"
 SIZE = 512  # side of what people look at
@@ -225,17 +224,7 @@ class AgeEditor(LightningModule):
         Raises:
             ConfigurationError: What was asked for cannot work for any photograph.
         """
-        if not isinstance(sample, Photo):
-            return sample
-        try:
-            return self.age(sample)
-        except ConfigurationError:
-            raise
-        except UnusablePhotoError as error:
-            return Rejected(sample.id, sample.file, "skipped", str(error))
-        except Exception as error:  # one photograph's fault must not cost the others their results
-            logger.exception("%s failed", sample.file)
-            return Rejected(sample.id, sample.file, "failed", f"{type(error).__name__}: {error}")
+        return recorded(sample, self.age)
 
     @contextmanager
     def _bar(self, photo: Photo) -> Iterator[OnStep]:

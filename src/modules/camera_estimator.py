@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from pathlib import Path
 from typing import Any
 
 from lightning import LightningModule
 
-from faceforward.errors import ConfigurationError, UnusablePhotoError
+from faceforward.errors import ConfigurationError
 from faceforward.faces.camera import SIZE, CameraResult, estimate_camera
 from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import choose_face
 from faceforward.faces.face_model import face_model
 from faceforward.faces.landmarks import LandmarkDetector, default_landmarks
-from faceforward.records import Photo, Rejected
-
-logger = logging.getLogger(__name__)
+from faceforward.modules.photo_steps import recorded
+from faceforward.records import Photo
 
 VERSION = 1  # of the estimation: results of another one are made anew
 
@@ -93,14 +91,4 @@ class CameraEstimator(LightningModule):
         Raises:
             ConfigurationError: What was asked for cannot work for any photograph.
         """
-        if not isinstance(sample, Photo):
-            return sample
-        try:
-            return self.estimate(sample)
-        except ConfigurationError:
-            raise
-        except UnusablePhotoError as error:
-            return Rejected(sample.id, sample.file, "skipped", str(error))
-        except Exception as error:  # one photograph's fault must not cost the others their results
-            logger.exception("%s failed", sample.file)
-            return Rejected(sample.id, sample.file, "failed", f"{type(error).__name__}: {error}")
+        return recorded(sample, self.estimate)

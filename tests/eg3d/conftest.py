@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
-from faceforward.eg3d.renderer import RenderSettings
+from faceforward.eg3d.generator import TriPlaneGenerator
+from tiny_crops import TINY
 
 FRONTAL = [1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 2.7, 0, 0, 0, 1, 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
 # Twenty degrees to the side, at the same distance.
@@ -23,19 +23,7 @@ def cameras():
 @pytest.fixture(scope="session")
 def tiny_config():
     """16 px planes of 4 channels, 8 px raw, 32 px in the end."""
-    return GeneratorConfig(
-        z=8,
-        w=8,
-        plane_resolution=16,
-        plane_channels=4,
-        channel_base=128,
-        channel_max=8,
-        features=4,
-        raw_resolution=8,
-        resolution=32,
-        sr_widths=(8, 4),
-        render=RenderSettings(samples=6, importance_samples=5),
-    )
+    return TINY
 
 
 @pytest.fixture

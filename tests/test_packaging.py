@@ -73,10 +73,12 @@ def test_wheel_holds_configs_and_weights(wheel):
     assert "faceforward/configs/experiment/specialize_faces128.yaml" in names
     assert "faceforward/py.typed" in names
     assert "faceforward/report/page.html.j2" in names
-    if (ROOT / "src" / "weights" / "face-ldm-128").exists():
-        assert "faceforward/weights/face-ldm-128/unet/diffusion_pytorch_model.safetensors" in names
-        packed = sum(i.file_size for i in zipfile.ZipFile(wheel).infolist() if "/weights/" in i.filename)
-        assert packed <= 64 * 2**20
+    assert "faceforward/weights/face-ldm-128/unet/diffusion_pytorch_model.safetensors" in names
+    assert "faceforward/weights/face-eg3d-128/generator.safetensors" in names
+    assert "faceforward/weights/face-model/face_model.npz" in names
+    for model, most in (("face-ldm-128", 64), ("face-eg3d-128", 32)):  # MiB
+        files = [file for file in zipfile.ZipFile(wheel).infolist() if f"/weights/{model}/" in file.filename]
+        assert sum(file.file_size for file in files) <= most * 2**20
 
 
 @pytest.mark.slow

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from faceforward.datamodules.camera_crops import CropDataset, CropStore
 from faceforward.eg3d.cameras import angles, pose
+from faceforward.eg3d.pair import load_pair
 from faceforward.eg3d.views import depth_levels, depth_preview, grid, picture, render_views
 from faceforward.faces.crops import resized
 from faceforward.faces.identity import DlibEmbedder, distance
-from faceforward.modules.triplane_autoencoder import load_pair
 from faceforward.report.metadata import Mark, write_png
 
 YAWS = (-40.0, -20.0, 0.0, 20.0, 40.0)

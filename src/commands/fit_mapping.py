@@ -14,8 +14,8 @@ from tqdm import tqdm
 from faceforward.datamodules.camera_crops import CropDataset, CropStore
 from faceforward.eg3d.checkpoint import save_generator
 from faceforward.eg3d.mapping_fit import fit_mapping
+from faceforward.eg3d.pair import load_pair
 from faceforward.errors import ConfigurationError
-from faceforward.modules.triplane_autoencoder import load_pair
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,7 +22,7 @@ from faceforward.eg3d import cameras
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +218,6 @@ class CameraCrops(LightningDataModule):
         self._divide(store, names[False], store, names[True])
 
     def _divide(self, store: CropStore, train: list[str], held: CropStore, val: list[str]) -> None:
-        make: Callable[..., CropDataset] = CropDataset
         for split, where, names in (("train", store, train), ("val", held, val)):
             needed = split == "train" or not self.trainer or self.trainer.limit_val_batches
             if not names and needed:
@@ -227,7 +226,7 @@ class CameraCrops(LightningDataModule):
                     f"data.init_args.val_share (now {self.val_share}), or data.init_args.val_root"
                 )
             if names:
-                self.datasets[split] = make(
+                self.datasets[split] = CropDataset(
                     where, names, self.size, mirror=self.mirror and split == "train", in_memory=self.in_memory
                 )
                 logger.info("%s: %d pictures in %s", where.root, len(names), split)

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from faceforward.atomic import atomic_file
 from faceforward.eg3d.configs import config_from, measured
@@ -66,13 +67,27 @@ def save_generator(generator: TriPlaneGenerator, path: Path, *, dtype: torch.dty
     """
     if path.suffix != ".safetensors":
         raise ConfigurationError(f"{path} is to be a generator: let its name end in .safetensors")
+    save_module(generator, path, {CONFIG: json.dumps(dataclasses.asdict(generator.config))}, dtype)
+
+
+def save_module(network: nn.Module, path: Path, facts: Mapping[str, str], dtype: torch.dtype) -> None:
+    """Write a network's tensors as one safetensors file, whole or not at all.
+
+    Args:
+        network: On any device.
+        path: It replaces what was there.
+        facts: For the file's metadata.
+        dtype: Of the tensors in the file.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     tensors = {
-        name: value.detach().to("cpu", dtype).contiguous() for name, value in generator.state_dict().items()
+        name: value.detach().to("cpu", dtype).contiguous() for name, value in network.state_dict().items()
     }
-    metadata = {"format": "pt", CONFIG: json.dumps(dataclasses.asdict(generator.config))}
     try:
         with atomic_file(path) as temporary:
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, {"format": "pt", **facts})
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
 

@@ -78,6 +78,10 @@ class View:
     depth: torch.Tensor
     opacity: torch.Tensor
 
+    def float(self) -> View:
+        """The same with pictures of float32, whatever autocast made them."""
+        return View(self.image.float(), self.raw.float(), self.depth, self.opacity)
+
 
 class TriPlaneGenerator(nn.Module):
     """EG3D's generator (arXiv 2112.07945), with the parameter names of the published checkpoints.

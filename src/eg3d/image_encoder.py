@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
-from faceforward.atomic import atomic_file
 from faceforward.eg3d.cameras import LABEL
+from faceforward.eg3d.checkpoint import save_module
 from faceforward.eg3d.discriminator import DiscriminatorBlock
 from faceforward.eg3d.layers import FullyConnected, resized
 from faceforward.errors import ConfigurationError
@@ -74,14 +73,7 @@ def save_encoder(encoder: ImageEncoder, path: Path, *, dtype: torch.dtype = torc
     Raises:
         OSError: It cannot be written.
     """
-    tensors = {
-        name: value.detach().to("cpu", dtype).contiguous() for name, value in encoder.state_dict().items()
-    }
-    try:
-        with atomic_file(path) as temporary:
-            save_file(tensors, temporary, {"format": "pt", SHAPES: json.dumps(encoder.shapes)})
-    except SafetensorError as error:
-        raise OSError(f"{path} cannot be written: {error}") from error
+    save_module(encoder, path, {SHAPES: json.dumps(encoder.shapes)}, dtype)
 
 
 def load_encoder(path: Path) -> ImageEncoder:

@@ -13,10 +13,10 @@ from faceforward.eg3d.adversary import Adversary
 from faceforward.eg3d.checkpoint import load_generator, save_generator
 from faceforward.eg3d.density import density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
-from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator, View
+from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
+from faceforward.eg3d.pair import GENERATOR
 from faceforward.modules.base import TrainedModule
-from faceforward.modules.gan_steps import adam_gan, frozen, take_step
-from faceforward.modules.triplane_autoencoder import GENERATOR
+from faceforward.modules.gan_steps import adam_gan, batches_before, discriminate, frozen, take_step
 
 
 def adam_discriminator(params: Any) -> torch.optim.Optimizer:
@@ -106,7 +106,6 @@ class EG3D(TrainedModule):
             blur_fade=blur_fade,
         )
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.long))
         self.train()
 
     @property
@@ -135,37 +134,28 @@ class EG3D(TrainedModule):
         images, cameras = batch["image"], batch["camera"]
         rng = torch.Generator().manual_seed(seed_of(*batch["seed"].tolist()))
         first, second = self.optimizers()  # type: ignore[misc]
-        seen, step = int(self.seen), int(self.batches)
+        seen = int(self.seen)
         z = torch.randn(len(images), self.generator.config.z, generator=rng).to(images)
         ws = self.generator.map(z, self.conditions(cameras, rng))
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             torch.manual_seed(rng.initial_seed())  # noise is drawn where the features are
             planes = self.generator.planes(ws, noise="random")
-        view = self.generator.render(planes, cameras, ws, raw_resolution=self.raw_side, generator=rng)
-        view = View(view.image.float(), view.raw.float(), view.depth, view.opacity)
+        view = self.generator.render(planes, cameras, ws, raw_resolution=self.raw_side, generator=rng).float()
         with frozen(self.adversary):
             loss = wanted = self.adversary.generator_loss(view, cameras, seen)
-            if self.variation_weight and step % self.variation_every == 0:
+            if self.variation_weight and batches_before(self, seen, images) % self.variation_every == 0:
                 variation = density_variation(
                     self.generator.renderer, planes, distance=self.variation_distance, generator=rng
                 )
                 loss = loss + variation * (self.variation_weight * self.variation_every)
                 self.log("train/variation", variation.detach())
             take_step(self, first, loss, self.gradient_clip)
-        told, real, fake = self.adversary.discriminator_loss(images, cameras, view, cameras, seen)
-        if step % self.adversary.penalty_every == 0:
-            with torch.autocast(images.device.type, enabled=False):  # a gradient of gradients wants float32
-                penalty = self.adversary.penalty(images, cameras, view.raw.shape[-1], seen)
-            self.log("train/r1", penalty.detach())
-            told = told + penalty
-        take_step(self, second, told, self.gradient_clip)
+        discriminate(self, second, self.adversary, batch, view, cameras, seen, self.gradient_clip)
         with torch.no_grad():
             average = self.generator.backbone.mapping.w_avg
             average.lerp_(ws[:, 0].detach().mean(dim=0).to(average), 0.002)
             self.seen += len(images) * self.trainer.world_size
-            self.batches += 1
-        self.log_dict({"train/generator": wanted.detach(), "train/discriminator": told.detach()})
-        self.log_dict({"train/real": real, "train/fake": fake, "seen": self.seen.float()})
+        self.log_dict({"train/generator": wanted.detach(), "seen": self.seen.float()})
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """How real the discriminator finds held-out photographs: far below `train/real`, it overfits."""

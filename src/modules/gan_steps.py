@@ -1,4 +1,4 @@
-"""One optimizer's step where two take turns, as every GAN here does it."""
+"""Steps where two optimizers take turns, as every GAN here does it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from lightning import LightningModule
     from lightning.pytorch.core.optimizer import LightningOptimizer
+
+    from faceforward.eg3d.adversary import Adversary
+    from faceforward.eg3d.generator import View
 
 
 def adam_gan(params: Any) -> torch.optim.Optimizer:
@@ -58,3 +61,41 @@ def take_step(
     if clip is not None:
         module.clip_gradients(optimizer.optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
     optimizer.step()
+
+
+def batches_before(module: LightningModule, seen: int, images: torch.Tensor) -> int:
+    """How many batches a run has behind it that has seen so many pictures on all ranks."""
+    return seen // (len(images) * module.trainer.world_size)
+
+
+def discriminate(
+    module: LightningModule,
+    optimizer: LightningOptimizer,
+    adversary: Adversary,
+    batch: dict[str, Any],
+    view: View,
+    view_cameras: torch.Tensor,
+    seen: int,
+    clip: float | None,
+) -> None:
+    """The discriminator's step, with R1 where it is its turn; logs what it thinks.
+
+    Args:
+        module: Under manual optimisation.
+        optimizer: Of the adversary.
+        adversary: With the losses.
+        batch: Real pictures: `image` and `camera`.
+        view: Of the generator, float32.
+        view_cameras: `(M, 25)` that it is seen by.
+        seen: Real pictures on all ranks before this batch.
+        clip: See `take_step`.
+    """
+    images, cameras = batch["image"], batch["camera"]
+    loss, real, fake = adversary.discriminator_loss(images, cameras, view, view_cameras, seen)
+    if batches_before(module, seen, images) % adversary.penalty_every == 0:
+        with torch.autocast(images.device.type, enabled=False):  # a gradient of gradients wants float32
+            penalty = adversary.penalty(images, cameras, view.raw.shape[-1], seen)
+        loss = loss + penalty
+        module.log("train/r1", penalty.detach())
+    take_step(module, optimizer, loss, clip)
+    module.log_dict({"train/discriminator": loss.detach(), "train/real": real, "train/fake": fake})

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path  # jsonargparse reads the types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
@@ -13,18 +12,19 @@ from torch.nn import functional as F
 from faceforward.datamodules.draws import seed_of
 from faceforward.eg3d import cameras as cam
 from faceforward.eg3d.adversary import Adversary
-from faceforward.eg3d.checkpoint import load_generator, save_generator
 from faceforward.eg3d.density import HeadPrior, density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator, View
-from faceforward.eg3d.image_encoder import ImageEncoder, load_encoder, save_encoder
+from faceforward.eg3d.image_encoder import ImageEncoder
 from faceforward.eg3d.layers import resized
+from faceforward.eg3d.pair import load_pair, save_pair
 from faceforward.eg3d.renderer import Renderer
 from faceforward.modules.autoencoder import gradient_loss
 from faceforward.modules.base import TrainedModule
-from faceforward.modules.gan_steps import adam_gan, frozen, take_step
+from faceforward.modules.gan_steps import adam_gan, discriminate, frozen, take_step
 
-GENERATOR, ENCODER = "generator.safetensors", "encoder.safetensors"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class TriPlaneAutoencoder(TrainedModule):
@@ -40,7 +40,7 @@ class TriPlaneAutoencoder(TrainedModule):
     seeds of the batch.
 
     Args:
-        generator: Its shapes.
+        generator: Its shapes; an export to start from brings its own.
         init_from: Folder of an export to start from; None begins anew.
         coarse: Side of raw pictures at first, without super-resolution and importance samples.
         fine_from: Pictures after which the final picture is made.
@@ -153,16 +153,17 @@ class TriPlaneAutoencoder(TrainedModule):
         first, *others = optimizers if isinstance(optimizers, list) else [optimizers]
         ws, planes = self(images, cameras)
         losses = self._reconstruction(images, cameras, ws, planes, rng)
-        swapped = None
-        if self.adversary is not None and int(self.seen) >= (self.adversarial_from or 0) and self.is_fine:
-            others_cameras = cameras.roll(1, dims=0)
-            swapped = self.view(planes, others_cameras, ws, rng)
-            with frozen(self.adversary):
-                losses |= self._swapped(swapped, others_cameras, ws)
-                take_step(self, first, sum(losses.values()), self.gradient_clip)  # type: ignore[arg-type]
-            self._discriminate(others[0], images, cameras, swapped, others_cameras)
-        else:
+        if self.adversary is None or int(self.seen) < (self.adversarial_from or 0) or not self.is_fine:
             take_step(self, first, sum(losses.values()), self.gradient_clip)  # type: ignore[arg-type]
+        else:
+            swapped = cameras.roll(1, dims=0)
+            view = self.view(planes, swapped, ws, rng).float()
+            with frozen(self.adversary):
+                losses |= self._swapped(view, swapped, ws)
+                take_step(self, first, sum(losses.values()), self.gradient_clip)  # type: ignore[arg-type]
+            discriminate(
+                self, others[0], self.adversary, batch, view, swapped, int(self.seen), self.gradient_clip
+            )
         schedule = self.lr_schedulers()
         if schedule is not None:
             schedule.step()  # type: ignore[union-attr, call-arg]
@@ -208,34 +209,12 @@ class TriPlaneAutoencoder(TrainedModule):
         """Weighted losses of views from other photographs' cameras."""
         assert self.adversary is not None  # the caller has asked
         with torch.autocast(view.image.device.type, enabled=False):
-            real = self.adversary.generator_loss(_float(view), cameras, int(self.seen))
+            real = self.adversary.generator_loss(view, cameras, int(self.seen))
         again = self.encoder(view.image, cameras)
         return {
             "adversarial": real * self.adversarial_weight,
             "cycle": F.mse_loss(again, ws[:, 0].detach()) * self.cycle_weight,
         }
-
-    def _discriminate(
-        self,
-        optimizer: Any,
-        images: torch.Tensor,
-        cameras: torch.Tensor,
-        view: View,
-        view_cameras: torch.Tensor,
-    ) -> None:
-        assert self.adversary is not None  # the caller has asked
-        seen = int(self.seen)
-        step = seen // (len(images) * self.trainer.world_size)
-        loss, real, fake = self.adversary.discriminator_loss(
-            images, cameras, _float(view), view_cameras, seen
-        )
-        if step % self.adversary.penalty_every == 0:
-            with torch.autocast(images.device.type, enabled=False):  # a gradient of gradients wants float32
-                penalty = self.adversary.penalty(images, cameras, view.raw.shape[-1], seen)
-            loss = loss + penalty
-            self.log("train/r1", penalty.detach())
-        take_step(self, optimizer, loss, self.gradient_clip)
-        self.log_dict({"train/discriminator": loss.detach(), "train/real": real, "train/fake": fake})
 
     def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """PSNR of the reconstruction at the photograph's own camera, mean over pictures."""
@@ -260,18 +239,4 @@ class TriPlaneAutoencoder(TrainedModule):
 
     def export(self, folder: Path) -> None:
         """Write `generator.safetensors` and `encoder.safetensors`."""
-        save_generator(self.generator, folder / GENERATOR)
-        save_encoder(self.encoder, folder / ENCODER)
-
-
-def load_pair(folder: str) -> tuple[TriPlaneGenerator, ImageEncoder]:
-    """Generator and encoder of an exported folder.
-
-    Raises:
-        ConfigurationError: One is missing or is another file.
-    """
-    return load_generator(Path(folder) / GENERATOR), load_encoder(Path(folder) / ENCODER)
-
-
-def _float(view: View) -> View:
-    return View(view.image.float(), view.raw.float(), view.depth, view.opacity)
+        save_pair(self.generator, self.encoder, folder)

@@ -5,7 +5,8 @@ import torch
 
 from faceforward.__main__ import main
 from faceforward.eg3d.checkpoint import load_generator
-from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder, load_pair
+from faceforward.eg3d.pair import load_pair
+from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
 from tiny_crops import TINY, write_crops
 
 pytestmark = pytest.mark.usefixtures("one_thread")

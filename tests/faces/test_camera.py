@@ -16,8 +16,6 @@ from faceforward.faces.detect import find_faces
 from faceforward.faces.landmarks import DlibLandmarks68, FiveLandmarks
 from faceforward.faces.mtcnn import MTCNNDetector
 
-OFFICIAL = Path("/work/shared/data/cameras")
-
 
 @pytest.fixture(scope="module")
 def face(astronaut):
@@ -112,13 +110,12 @@ def test_the_overlay_shows_axes_and_points(estimate):
     assert changed[y, x]
 
 
-@pytest.mark.skipif(not OFFICIAL.is_dir(), reason="needs the official labels of this machine")
-def test_against_official_labels():
+def test_against_official_labels(shared_cameras):
     errors = []
     for part in ("npy", "dataset_json"):
-        for name, label in read_labels(OFFICIAL / part).items():
+        for name, label in read_labels(shared_cameras / part).items():
             file = next(
-                path for path in (OFFICIAL / part).glob(f"{Path(name).stem}.*") if path.suffix == ".png"
+                path for path in (shared_cameras / part).glob(f"{Path(name).stem}.*") if path.suffix == ".png"
             )
             image = np.asarray(Image.open(file).convert("RGB"))
             found, _ = find_faces(image, MTCNNDetector())

@@ -9,8 +9,9 @@ from faceforward.callbacks.ema import EMA
 from faceforward.callbacks.novel_views import NovelViews
 from faceforward.callbacks.pipeline_export import PipelineExport
 from faceforward.eg3d.layers import resized
+from faceforward.eg3d.pair import load_pair
 from faceforward.errors import ConfigurationError, TrainingError
-from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder, load_pair
+from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
 from tiny_crops import TINY, crops, write_crops
 from tiny_training import QUIET, tiny_trainer
 

@@ -1,0 +1,30 @@
+"""A generator and the encoder that it was trained behind, as the two files of one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from faceforward.eg3d.checkpoint import load_generator, save_generator
+from faceforward.eg3d.generator import TriPlaneGenerator
+from faceforward.eg3d.image_encoder import ImageEncoder, load_encoder, save_encoder
+
+GENERATOR, ENCODER = "generator.safetensors", "encoder.safetensors"
+
+
+def save_pair(generator: TriPlaneGenerator, encoder: ImageEncoder, folder: Path) -> None:
+    """Write both.
+
+    Raises:
+        OSError: One cannot be written.
+    """
+    save_generator(generator, folder / GENERATOR)
+    save_encoder(encoder, folder / ENCODER)
+
+
+def load_pair(folder: str) -> tuple[TriPlaneGenerator, ImageEncoder]:
+    """Generator and encoder of an exported folder.
+
+    Raises:
+        ConfigurationError: One is missing or is another file.
+    """
+    return load_generator(Path(folder) / GENERATOR), load_encoder(Path(folder) / ENCODER)

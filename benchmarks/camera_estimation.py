@@ -24,6 +24,7 @@ from faceforward.faces.face_model import FIRST_OF_FIVE, FaceModel, face_model
 from faceforward.faces.landmarks import DlibLandmarks68, FiveLandmarks, LandmarkDetector
 from faceforward.faces.mtcnn import MTCNNDetector
 from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE, fit_pose
+from faceforward.faces.refine import AnalysisBySynthesis, Refinement
 from faceforward.records import Detection
 
 #: The floor: the standard five points, rigid, with equal noise: perspective-n-point.
@@ -41,19 +42,23 @@ def main() -> int:
     parser.add_argument(
         "--noise", type=float, nargs="+", default=[1, 2, 4], help="in units of the model's own"
     )
+    parser.add_argument("--refine", metavar="PAIR", help="also turn the 68 points' cameras by its renderings")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     detector = MTCNNDetector()
+    refinement = AnalysisBySynthesis(options.refine) if options.refine else None
     report = {
-        "official": official(options.official, detector),
+        "official": official(options.official, detector, refinement),
         "rendered": {f"noise x {noise:g}": rendered(options.heads, noise) for noise in options.noise},
-        "mirror": mirrors(options.archive, options.photos, detector),
+        "mirror": mirrors(options.archive, options.photos, detector, refinement),
     }
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if options.json else _text(report))
     return 0
 
 
-def estimates(image: np.ndarray, detector: Detector) -> dict[str, torch.Tensor]:
+def estimates(
+    image: np.ndarray, detector: Detector, refinement: Refinement | None = None
+) -> dict[str, torch.Tensor]:
     """The label of one photograph by each way, the floor too.
 
     Raises:
@@ -62,8 +67,12 @@ def estimates(image: np.ndarray, detector: Detector) -> dict[str, torch.Tensor]:
     found, _ = find_faces(image, detector)
     if not found:
         raise UnusablePhotoError("no face was found")
-    labels = {name: estimate_camera(image, found[0], backend).label for name, backend in BACKENDS.items()}
-    return labels | {"floor": floor(found[0])}
+    fitted = {name: estimate_camera(image, found[0], backend) for name, backend in BACKENDS.items()}
+    labels = {name: estimate.label for name, estimate in fitted.items()} | {"floor": floor(found[0])}
+    if refinement is not None:
+        best = fitted["68 points"]
+        labels["68 points, refined"] = refinement.refine(best.crop, best.label).label[0]
+    return labels
 
 
 def floor(face: Detection) -> torch.Tensor:
@@ -80,7 +89,7 @@ def differences(label: torch.Tensor, other: torch.Tensor) -> tuple[float, float]
     return turned, torch.rad2deg(torch.acos(cosine)).item()
 
 
-def official(folder: Path, detector: Detector) -> dict[str, dict]:
+def official(folder: Path, detector: Detector, refinement: Refinement | None) -> dict[str, dict]:
     """Against the official labels of photographs that are cropped already."""
     rows: dict[str, list[tuple[float, float]]] = {}
     for part in ("npy", "dataset_json"):
@@ -89,7 +98,7 @@ def official(folder: Path, detector: Detector) -> dict[str, dict]:
                 path for path in (folder / part).glob(f"{Path(name).stem}.*") if path.suffix != ".npy"
             )
             image = np.asarray(Image.open(file).convert("RGB"))
-            for way, found in estimates(image, detector).items():
+            for way, found in estimates(image, detector, refinement).items():
                 rows.setdefault(way, []).append(differences(found, label))
     return {
         way: {
@@ -134,7 +143,7 @@ def rendered(heads: int, noise: float) -> dict[str, dict[str, float]]:
     return rows
 
 
-def mirrors(archive: Path, count: int, detector: Detector) -> dict[str, dict]:
+def mirrors(archive: Path, count: int, detector: Detector, refinement: Refinement | None) -> dict[str, dict]:
     """Val photographs and their mirror images: the one's label has to be the mirrored label of the other."""
     labels = [label for label in read_labels(archive) if label.split == "val"]
     spread = [labels[index] for index in np.linspace(0, len(labels) - 1, count).astype(int)]
@@ -142,8 +151,8 @@ def mirrors(archive: Path, count: int, detector: Detector) -> dict[str, dict]:
     failures, start = [], time.perf_counter()
     for label, image in zip(spread, real_faces.pictures(archive, spread), strict=True):
         try:
-            straight = estimates(image, detector)
-            mirrored = estimates(np.ascontiguousarray(image[:, ::-1]), detector)
+            straight = estimates(image, detector, refinement)
+            mirrored = estimates(np.ascontiguousarray(image[:, ::-1]), detector, refinement)
         except UnusablePhotoError:
             failures.append(label.file)
             continue

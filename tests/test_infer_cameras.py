@@ -34,6 +34,15 @@ def test_photographs_to_cameras(tmp_path, photo):
     assert (line["reused"], line["landmarks"]) == (False, "five")
 
 
+def test_a_generator_refines_where_asked(tmp_path, photo):
+    refinement = "--model.init_args.refinement"
+    more = [f"{refinement}=faceforward.faces.refine.AnalysisBySynthesis", f"{refinement}.init_args.steps=1"]
+    assert main(["cameras", f"--photos={photo}", f"--output={tmp_path / 'out'}", *more]) == 0
+    record = json.loads((tmp_path / "out" / "cameras" / "a.json").read_text("utf-8"))
+    assert record["refined"] is not None
+    assert record["settings"]["refinement"]["steps"] == 1
+
+
 def test_not_all_done_is_status_1(tmp_path, photo):
     (tmp_path / "photos").mkdir()
     photo.rename(tmp_path / "photos" / "a.png")

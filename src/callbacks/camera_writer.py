@@ -117,7 +117,7 @@ def describe(result: CameraResult) -> dict[str, Any]:
     """Everything about a camera as JSON values: the content of `cameras/<id>.json`.
 
     `crop_to_photograph` is the 3x3 matrix between pixel indices of the crop and of the photograph; `residual`
-    is in sides of the crop, `uncertainty` and the angles in degrees.
+    is in sides of the crop, `uncertainty`, `refined` and the angles in degrees.
     """
     found = result.estimate
     yaw, pitch, roll = cameras.angles(cameras.pose(found.label)).tolist()
@@ -137,6 +137,7 @@ def describe(result: CameraResult) -> dict[str, Any]:
         "landmarks": found.landmarks,
         "residual": round(found.residual, 5),
         "uncertainty": round(found.uncertainty, 2),
+        "refined": None if found.refined is None else round(found.refined, 2),
         "points": np.asarray(found.points, dtype=float).round(2).tolist(),
         "crop_to_photograph": found.alignment.matrix.round(6).tolist(),
         "notes": list(result.notes),

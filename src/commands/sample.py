@@ -129,8 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--level",
         type=_between(-1e6, 1e6, float),
-        default=LEVEL,
-        help="density of the mesh (default: %(default)s)",
+        help=f"density of the mesh (default: {LEVEL:g}, or less where the head is seen softer than that)",
     )
     add("--device", choices=("cpu", "cuda"), help="default: cuda where there is one")
     add("--overwrite", action="store_true", help="make again what is there")

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from faceforward.eg3d.cameras import labels, look_at
+from faceforward.eg3d.rays import rays
 from faceforward.eg3d.renderer import Renderer, plane_features
+from faceforward.eg3d.views import SEEN
 from faceforward.errors import FaceforwardError, WeightsUnavailableError
 
 #: Density before its softplus. A ray that comes this far has lost half its light after ln 2 / softplus(9) =
@@ -87,6 +90,28 @@ def surface(
     if largest:
         vertices, faces = _largest(vertices, faces)
     return Mesh(vertices, faces, _colours(renderer, planes, vertices, chunk))
+
+
+@torch.no_grad()
+def shown_level(renderer: Renderer, planes: torch.Tensor, *, resolution: int = 64) -> float:
+    """The level whose surface lies where the head is seen: `LEVEL`, or less in softer planes.
+
+    Soft heads are seen without being anywhere as dense as `LEVEL`. Their surface is then taken where rays
+    end: at the median density of the front view's depth map.
+
+    Args:
+        renderer: Of the planes.
+        planes: `(3, C, H, W)`, of one head.
+        resolution: Side of that view.
+    """
+    front = labels(look_at(0.0)).to(planes)
+    view = renderer(planes[None], front, resolution)
+    origins, directions = rays(front, resolution)
+    met = (view.opacity >= SEEN).flatten()
+    if not met.any():
+        return LEVEL
+    points = origins[0] + view.depth.flatten()[:, None] * directions[0]
+    return min(LEVEL, float(renderer.density(planes, points[met]).median()))
 
 
 @torch.no_grad()

@@ -39,6 +39,7 @@ class CameraEstimate:
         residual: Median distance of the landmarks from where the fit has them, in sides of the crop.
         uncertainty: Degrees that the points' noise alone leaves; the face's own shape adds about four.
         notes: What is doubtful, one sentence each.
+        refined: Degrees by which a refinement turned the camera; None without one.
     """
 
     crop: np.ndarray
@@ -49,6 +50,7 @@ class CameraEstimate:
     residual: float
     uncertainty: float
     notes: tuple[str, ...] = ()
+    refined: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import choose_face
 from faceforward.faces.face_model import face_model
 from faceforward.faces.landmarks import LandmarkDetector, default_landmarks
+from faceforward.faces.refine import Refinement
 from faceforward.modules.photo_steps import recorded
 from faceforward.records import Photo
 
-VERSION = 1  # of the estimation: results of another one are made anew
+VERSION = 2  # of the estimation: results of another one are made anew
 
 
 class CameraEstimator(LightningModule):
@@ -30,6 +32,7 @@ class CameraEstimator(LightningModule):
         detector: Finds faces; None takes the best one that is here.
         model: File of a face model, as `benchmarks/face_model.py` makes it; None takes the package's.
         size: Side of the crops in pixels.
+        refinement: Makes the fitted camera more exact; None keeps it as it is.
 
     Raises:
         ConfigurationError: `size` is not positive, or weights are missing.
@@ -42,6 +45,7 @@ class CameraEstimator(LightningModule):
         detector: Detector | None = None,
         model: Path | None = None,
         size: int = SIZE,
+        refinement: Refinement | None = None,
     ) -> None:
         super().__init__()
         if size < 16:
@@ -50,6 +54,7 @@ class CameraEstimator(LightningModule):
         self.detector = detector or default_detector()
         self.face_model = face_model(model)
         self.size = size
+        self.refinement = refinement
 
     def settings(self, *, face: int | None) -> dict[str, Any]:
         """Everything that decides the result of a photograph beside its pixels, as JSON values.
@@ -63,6 +68,7 @@ class CameraEstimator(LightningModule):
             "detector": self.detector.name,
             "face_model": self.face_model.digest,
             "size": self.size,
+            "refinement": None if self.refinement is None else self.refinement.settings(),
             "face": face,
         }
 
@@ -75,6 +81,9 @@ class CameraEstimator(LightningModule):
         start = time.perf_counter()
         taken, _, notes = choose_face(photo, self.detector)
         found = estimate_camera(photo.pixels, taken, self.landmarks, model=self.face_model, size=self.size)
+        if self.refinement is not None:
+            refined = self.refinement.refine(found.crop, found.label)
+            found = dataclasses.replace(found, label=refined.label[0], refined=float(refined.degrees[0]))
         return CameraResult(
             photo=photo,
             detection=taken,

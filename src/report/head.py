@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from faceforward.atomic import atomic_folder, write_atomically
-from faceforward.eg3d.mesh import LEVEL, surface
+from faceforward.eg3d.mesh import shown_level, surface
 from faceforward.eg3d.views import (
     DEPTH_UNIT,
     Orbit,
@@ -53,7 +53,7 @@ class Wanted:
         fps: Its frames per second.
         meshes: Endings of the mesh files, `ply` and `glb`.
         mesh_resolution: See `surface`.
-        level: See `surface`.
+        level: See `surface`; None takes `shown_level`.
     """
 
     yaws: tuple[float, ...] = (-30.0, 0.0, 30.0)
@@ -65,7 +65,7 @@ class Wanted:
     fps: int = 20
     meshes: tuple[str, ...] = ()
     mesh_resolution: int = 256
-    level: float = LEVEL
+    level: float | None = None
 
     @property
     def angles(self) -> list[Angle]:
@@ -135,16 +135,15 @@ def write_head(
             turned = (picture(view.image) for view in render_views(generator, planes, ws, path))
             _write_turntable(folder, turned, wanted, model)
         if wanted.meshes:
-            mesh = surface(
-                generator.renderer, planes[0], resolution=wanted.mesh_resolution, level=wanted.level
-            )
+            level = shown_level(generator.renderer, planes[0]) if wanted.level is None else wanted.level
+            mesh = surface(generator.renderer, planes[0], resolution=wanted.mesh_resolution, level=level)
             for ending in wanted.meshes:
                 write_mesh(mesh, folder / f"mesh.{ending}", _mark("The surface of a generated head.", model))
             content["mesh"] = {
                 "vertices": len(mesh.vertices),
                 "faces": len(mesh.faces),
                 "bounds": [mesh.vertices.min(0).round(4).tolist(), mesh.vertices.max(0).round(4).tolist()],
-                "level": wanted.level,
+                "level": round(level, 4),
             }
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         content["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

@@ -49,7 +49,7 @@ def surface(
     *,
     resolution: int = 256,
     level: float = LEVEL,
-    largest: bool = True,
+    whole: bool = False,
     chunk: int = 2**16,
 ) -> Mesh:
     """Where density crosses a level, closed at the walls of the box (Lewiner et al., 2003).
@@ -61,7 +61,8 @@ def surface(
         planes: `(3, C, H, W)`, of one head.
         resolution: Cells along a side of the box, 8 to 1024.
         level: Density before its softplus.
-        largest: Only the part that encloses most; False keeps floating bits and hollows too.
+        whole: Keep all of it; else only the part that the middle of the front view shows, without floating bits,
+            hollows and what is behind a head.
         chunk: Points at once.
 
     Raises:
@@ -87,31 +88,34 @@ def surface(
     vertices = ((vertices - 0.5) / resolution - 0.5) * side
     vertices = vertices.clip(-side / 2, side / 2).astype(np.float32)
     faces = faces.astype(np.int32)
-    if largest:
-        vertices, faces = _largest(vertices, faces)
+    if not whole:
+        vertices, faces = _seen_part(vertices, faces, _seen_in_front(renderer, planes).cpu().numpy())
     return Mesh(vertices, faces, _colours(renderer, planes, vertices, chunk))
 
 
 @torch.no_grad()
-def shown_level(renderer: Renderer, planes: torch.Tensor, *, resolution: int = 64) -> float:
+def shown_level(renderer: Renderer, planes: torch.Tensor) -> float:
     """The level whose surface lies where the head is seen: `LEVEL`, or less in softer planes.
 
     Soft heads are seen without being anywhere as dense as `LEVEL`. Their surface is then taken where rays
-    end: at the median density of the front view's depth map.
+    end: at the median density of the front view's depth map, in the middle of the picture.
 
     Args:
         renderer: Of the planes.
         planes: `(3, C, H, W)`, of one head.
-        resolution: Side of that view.
     """
+    points = _seen_in_front(renderer, planes)
+    return min(LEVEL, float(renderer.density(planes, points).median())) if len(points) else LEVEL
+
+
+def _seen_in_front(renderer: Renderer, planes: torch.Tensor, resolution: int = 64) -> torch.Tensor:
+    """`(M, 3)`: where rays of the front view end, of the middle half of the picture that meets something."""
     front = labels(look_at(0.0)).to(planes)
     view = renderer(planes[None], front, resolution)
     origins, directions = rays(front, resolution)
-    met = (view.opacity >= SEEN).flatten()
-    if not met.any():
-        return LEVEL
-    points = origins[0] + view.depth.flatten()[:, None] * directions[0]
-    return min(LEVEL, float(renderer.density(planes, points[met]).median()))
+    points = (origins + view.depth.reshape(1, -1, 1) * directions).unflatten(1, (resolution, resolution))[0]
+    middle = slice(resolution // 4, resolution - resolution // 4)
+    return points[middle, middle][view.opacity[0, 0, middle, middle] >= SEEN]
 
 
 @torch.no_grad()
@@ -180,15 +184,22 @@ def _keep_apart(field: np.ndarray) -> None:
     flat[at] = np.where(flat[at] > 0, moved, -moved)
 
 
-def _largest(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The connected part that encloses most; hollows enclose less than nothing."""
+def _seen_part(vertices: np.ndarray, faces: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The connected part that most of the seen points are nearest to; without any, the one with most inside.
+
+    A wall behind a head can enclose more than the head.
+    """
     sparse, graphs = needed("scipy.sparse"), needed("scipy.sparse.csgraph")
     ends = np.concatenate([faces[:, :2], faces[:, 1:]])
     links = sparse.coo_array((np.ones(len(ends), bool), tuple(ends.T)), shape=(len(vertices),) * 2)
     _, part = graphs.connected_components(links, directed=False)
-    a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
-    volumes = np.bincount(part[faces[:, 0]], weights=(a * np.cross(b, c)).sum(axis=1) / 6)
-    kept = part == volumes.argmax()
+    if len(seen):
+        votes = np.bincount(part[needed("scipy.spatial").cKDTree(vertices).query(seen)[1]])
+    else:
+        a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
+        volumes = (a * np.cross(b, c)).sum(axis=1) / 6  # hollows enclose less than nothing
+        votes = np.bincount(part[faces[:, 0]], weights=volumes)
+    kept = part == votes.argmax()
     numbers = np.cumsum(kept, dtype=np.int32) - 1
     return vertices[kept], numbers[faces[kept[faces[:, 0]]]]
 

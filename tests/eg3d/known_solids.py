@@ -15,6 +15,7 @@ def solid(kind="ball", *, radius=0.25, centre=(0.0, 0.0, 0.0), side=64, **render
     ball: density is `LEVEL + STEEP * (radius ** 2 - r ** 2)`.
     shell: `LEVEL + STEEP * (0.02 - abs(radius ** 2 - r ** 2))`.
     wall: `LEVEL - STEEP * x`, solid at negative x.
+    before a wall: the ball, and behind it all that has z below -0.3.
     The first three colours are `sigmoid(8 * x)`, `sigmoid(8 * y)` and `sigmoid(8 * z)`.
     """
     config = GeneratorConfig(
@@ -36,6 +37,9 @@ def solid(kind="ball", *, radius=0.25, centre=(0.0, 0.0, 0.0), side=64, **render
             first.weight[2 * channel + 1, channel] = -factor * 2
         density = torch.zeros(64)
         density[:2] = torch.tensor([1.0, 1.0 if kind == "shell" else -1.0]) * -STEEP / factor * 8
+        if kind == "before a wall":  # the greater of two: the ball's, and what the wall's has more
+            first.weight[8, 0], first.weight[8, 3], first.bias[8] = factor * 2, -factor * 2, -factor * 0.3
+            density[8] = STEEP / factor * 8
         last.weight[0] = density
         last.bias[0] = LEVEL + (STEEP * 0.02 if kind == "shell" else 0)
         for colour in range(3):

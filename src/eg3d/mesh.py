@@ -61,8 +61,8 @@ def surface(
         planes: `(3, C, H, W)`, of one head.
         resolution: Cells along a side of the box, 8 to 1024.
         level: Density before its softplus.
-        whole: Keep all of it; else only the part that the middle of the front view shows, without floating bits,
-            hollows and what is behind a head.
+        whole: Keep all of it; else only the part that the middle of the front view shows: no floating bits,
+            no hollows, no wall behind a head.
         chunk: Points at once.
 
     Raises:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from faceforward.eg3d.discriminator import DualDiscriminator, r1_penalty
 from faceforward.eg3d.generator import View
-from faceforward.eg3d.layers import resized
+from faceforward.eg3d.resampling import resized
 
 
 class Adversary(nn.Module):

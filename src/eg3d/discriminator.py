@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from faceforward.eg3d.backbone import Mapping, widths_by_side
-from faceforward.eg3d.layers import GAIN, FullyConnected, leaky_relu, low_pass, resample_filter, resized
+from faceforward.eg3d.layers import GAIN, FullyConnected, leaky_relu
+from faceforward.eg3d.resampling import low_pass, resample_filter, resized
 
 RESIDUAL = math.sqrt(0.5)  # of each of two branches, so that their sum keeps its variance
 

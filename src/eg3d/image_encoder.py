@@ -13,7 +13,8 @@ from torch import nn
 from faceforward.eg3d.cameras import LABEL
 from faceforward.eg3d.checkpoint import save_module
 from faceforward.eg3d.discriminator import DiscriminatorBlock
-from faceforward.eg3d.layers import FullyConnected, resized
+from faceforward.eg3d.layers import FullyConnected
+from faceforward.eg3d.resampling import resized
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:

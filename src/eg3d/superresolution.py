@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from faceforward.eg3d.layers import Noise, SynthesisBlock, resized
+from faceforward.eg3d.layers import Noise, SynthesisBlock
+from faceforward.eg3d.resampling import resized
 
 
 class SuperResolution(nn.Module):

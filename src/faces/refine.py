@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from faceforward.eg3d.layers import resized
 from faceforward.eg3d.pair import ENCODER, GENERATOR, load_pair
 from faceforward.eg3d.refinement import Refined, refine_cameras
+from faceforward.eg3d.resampling import resized
 from faceforward.errors import ConfigurationError
 from faceforward.pretrained import resolve, sha256_of
 

@@ -16,9 +16,9 @@ from faceforward.eg3d.density import HeadPrior, density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator, View
 from faceforward.eg3d.image_encoder import ImageEncoder
-from faceforward.eg3d.layers import resized
 from faceforward.eg3d.pair import load_pair, save_pair
 from faceforward.eg3d.renderer import Renderer
+from faceforward.eg3d.resampling import resized
 from faceforward.modules.autoencoder import gradient_loss
 from faceforward.modules.base import TrainedModule
 from faceforward.modules.gan_steps import adam_gan, discriminate, frozen, take_step

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from faceforward.eg3d.discriminator import DualDiscriminator, r1_penalty, with_deviation
-from faceforward.eg3d.layers import low_pass, resample_filter
+from faceforward.eg3d.resampling import low_pass, resample_filter
 from golden_eg3d import away, fill_eg3d
 from golden_pipeline import ROOT, draw
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from faceforward.eg3d.generator import TriPlaneGenerator
-from faceforward.eg3d.layers import resample_filter, upsample
 from faceforward.eg3d.renderer import AXES, Renderer, RenderSettings, march, plane_features
+from faceforward.eg3d.resampling import resample_filter, upsample
 
 
 def codes(tiny, count=1, seed=1):

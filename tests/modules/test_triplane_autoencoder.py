@@ -8,8 +8,8 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from faceforward.callbacks.ema import EMA
 from faceforward.callbacks.novel_views import NovelViews
 from faceforward.callbacks.pipeline_export import PipelineExport
-from faceforward.eg3d.layers import resized
 from faceforward.eg3d.pair import load_pair
+from faceforward.eg3d.resampling import resized
 from faceforward.errors import ConfigurationError, TrainingError
 from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
 from tiny_crops import TINY, crops, write_crops

@@ -47,7 +47,7 @@ class HeadPrior:
     before the camera.
 
     Attributes:
-        centre: Of the ellipsoid, world units.
+        centre: Of the ellipsoid, world units; its front lies at the landmarks of the mean face.
         half: Its half axes.
         wall: z of the wall behind it.
         inside: Density (before its softplus) in the solid.
@@ -56,8 +56,8 @@ class HeadPrior:
         reach: Side of the cube in which points are drawn, in sides of the box.
     """
 
-    centre: tuple[float, float, float] = (0.0, 0.06, -0.04)
-    half: tuple[float, float, float] = (0.2, 0.28, 0.25)
+    centre: tuple[float, float, float] = (0.0, 0.06, 0.025)
+    half: tuple[float, float, float] = (0.2, 0.28, 0.26)
     wall: float = -0.34
     inside: float = 14.0
     outside: float = -5.0

@@ -1,9 +1,12 @@
 """What is asked of density, against densities that are known."""
 
+import numpy as np
 import pytest
 import torch
 
 from faceforward.eg3d.density import HeadPrior, density_variation
+from faceforward.faces.face_model import face_model
+from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE
 
 
 def test_head_prior_is_solid_in_the_head_and_behind_the_wall():
@@ -12,6 +15,13 @@ def test_head_prior_is_solid_in_the_head_and_behind_the_wall():
     assert prior.density(points).tolist() == [14, 14, -5, -5]
     surface = torch.tensor([prior.centre[0] + prior.half[0], *prior.centre[1:]])
     assert prior.density(surface).abs() < 1e-3
+
+
+def test_head_prior_has_its_front_where_faces_are():
+    prior, face = HeadPrior(), face_model()
+    points = face.mean * WORLD_SCALE + WORLD_ORIGIN
+    away = np.linalg.norm((points - prior.centre) / np.array(prior.half), axis=1)
+    assert away.mean() == pytest.approx(1, abs=0.1)  # shares of the half axes
 
 
 def test_losses_know_what_they_ask_for(tiny, tiny_config):

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from faceforward.datamodules.camera_crops import CropDataset, CropStore
 from faceforward.eg3d.cameras import angles, pose
-from faceforward.eg3d.pair import load_pair
+from faceforward.eg3d.pair import encode, load_pair
 from faceforward.eg3d.views import depth_levels, depth_preview, grid, picture, render_views
 from faceforward.faces.crops import resized
 from faceforward.faces.identity import DlibEmbedder, distance
@@ -62,8 +62,7 @@ def main() -> int:
     real, swapped = [], []
     for index in tqdm(range(len(names)), desc="photographs"):
         image, camera = dataset.pair(index)
-        ws = encoder(image[None], camera[None])[:, None].expand(-1, generator.num_ws, -1)
-        planes = generator.planes(ws)
+        ws, planes = encode(generator, encoder, image[None], camera[None])
         view = generator.render(planes, camera[None], ws)
         psnr.append(10 * np.log10(4 / (view.image.clamp(-1, 1) - image).square().mean().item()))
         views = list(render_views(generator, planes, ws, grid(YAWS)))

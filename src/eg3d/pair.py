@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from faceforward.eg3d.checkpoint import load_generator, save_generator
 from faceforward.eg3d.generator import TriPlaneGenerator
 from faceforward.eg3d.image_encoder import ImageEncoder, load_encoder, save_encoder
@@ -28,3 +30,21 @@ def load_pair(folder: str) -> tuple[TriPlaneGenerator, ImageEncoder]:
         ConfigurationError: One is missing or is another file.
     """
     return load_generator(Path(folder) / GENERATOR), load_encoder(Path(folder) / ENCODER)
+
+
+def encode(
+    generator: TriPlaneGenerator, encoder: ImageEncoder, images: torch.Tensor, cameras: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Heads of pictures, one w for all layers.
+
+    Args:
+        generator: Makes the planes.
+        encoder: Of the same w.
+        images: `(N, 3, S, S)` in [-1, 1].
+        cameras: `(N, 25)`.
+
+    Returns:
+        ws `(N, num_ws, w)` and planes `(N, 3, C, H, W)`.
+    """
+    ws = encoder(images, cameras)[:, None].expand(-1, generator.num_ws, -1)
+    return ws, generator.planes(ws)

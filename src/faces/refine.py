@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from faceforward.eg3d.pair import ENCODER, GENERATOR, load_pair
+from faceforward.eg3d.pair import ENCODER, GENERATOR, encode, load_pair
 from faceforward.eg3d.refinement import Refined, refine_cameras
 from faceforward.eg3d.resampling import resized
 from faceforward.errors import ConfigurationError
@@ -80,8 +80,7 @@ class AnalysisBySynthesis:
         with torch.inference_mode(mode=False), torch.no_grad():
             image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None].float() / 127.5 - 1
             start = label.clone()[None]
-            ws = self.encoder(image, start)[:, None].expand(-1, self.generator.num_ws, -1)
-            planes = self.generator.planes(ws)
+            _, planes = encode(self.generator, self.encoder, image, start)
             side = self.generator.config.raw_resolution
 
             def render(labels: torch.Tensor) -> torch.Tensor:

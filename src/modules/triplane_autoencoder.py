@@ -16,7 +16,7 @@ from faceforward.eg3d.density import HeadPrior, density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator, View
 from faceforward.eg3d.image_encoder import ImageEncoder
-from faceforward.eg3d.pair import load_pair, save_pair
+from faceforward.eg3d.pair import encode, load_pair, save_pair
 from faceforward.eg3d.renderer import Renderer
 from faceforward.eg3d.resampling import resized
 from faceforward.modules.autoencoder import gradient_loss
@@ -123,8 +123,7 @@ class TriPlaneAutoencoder(TrainedModule):
 
     def forward(self, images: torch.Tensor, cameras: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures `(B, 3, S, S)` in [-1, 1] and labels `(B, 25)` to ws `(B, num_ws, w)` and planes."""
-        ws = self.encoder(images, cameras)[:, None].expand(-1, self.generator.num_ws, -1)
-        return ws, self.generator.planes(ws)
+        return encode(self.generator, self.encoder, images, cameras)
 
     @property
     def is_fine(self) -> bool:

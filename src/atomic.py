@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_LEFTOVER = re.compile(r"\..+\.tmp\d*")
+# Nobody else's files end so: what is found under such a name was left by this program and may be removed.
+_HALF, _OLD = ".faceforward-tmp", ".faceforward-old"
+_LEFTOVER = re.compile(rf"\..+{re.escape(_HALF)}\d*")
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     Raises:
         OSError: It cannot take its place.
     """
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    temporary = path.with_name(f".{path.name}{_HALF}{os.getpid()}")
     try:
         yield temporary
         temporary.replace(path)
@@ -112,17 +114,17 @@ def recover_folder(final: Path) -> None:
 
 def recover_folders(parent: Path) -> None:
     """Put right what a kill left of any folder in `parent`; see `recover_folder`."""
-    for old in list(parent.glob(".*.old")):
-        recover_folder(parent / old.name.removeprefix(".").removesuffix(".old"))
+    for old in list(parent.glob(f".*{_OLD}")):
+        recover_folder(parent / old.name.removeprefix(".").removesuffix(_OLD))
 
 
 def temporary_for(final: Path) -> Path:
     """Where a folder is made before it takes its place: beside it, on the same disk, and hidden."""
-    return final.with_name(f".{final.name}.tmp")
+    return final.with_name(f".{final.name}{_HALF}")
 
 
 def _old(final: Path) -> Path:
-    return final.with_name(f".{final.name}.old")
+    return final.with_name(f".{final.name}{_OLD}")
 
 
 def remove_leftovers(folder: Path, *, older: float = 0) -> None:
@@ -135,7 +137,7 @@ def remove_leftovers(folder: Path, *, older: float = 0) -> None:
     Raises:
         OSError: Something cannot be removed.
     """
-    for left in list(folder.glob(".*.tmp*")):
+    for left in list(folder.glob(f".*{_HALF}*")):
         if not _LEFTOVER.fullmatch(left.name):
             continue
         with suppress(FileNotFoundError):  # whoever was writing is done

@@ -17,7 +17,7 @@ from faceforward.errors import ConfigurationError, FaceforwardError
 from faceforward.precision import has_bfloat16
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,22 @@ def own_errors() -> Iterator[None]:
 class Parser(LightningArgumentParser):
     """Lightning's; where a `class_path` is of a package that is missing, its last words are the remedy."""
 
+    #: Key -> what to say of it when it is missing or cannot be read, instead of the parser's own words.
+    remedies: Mapping[str, str] = {}
+
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave with status 2."""
+        key = re.match(r'Parser key "([\w.]+)"', message)
+        if key and key[1] in self.remedies and self.exit_on_error:
+            given = re.findall(r"(?:Given value|Got value): (.*)", message)  # the outermost comes last
+            what = f"cannot be {given[-1]}" if given and given[-1] != "None" else "is missing"
+            message = f"--{key[1]} {what}: {self.remedies[key[1]]}"
+        short = re.search(r"Expected a dot import path string: ([A-Z][a-z]\w+)$", message, re.MULTILINE)
+        if short and short[1] != "None" and self.exit_on_error:
+            message += (
+                f"\nA class is named with its module, not {short[1]} alone, as in "
+                "faceforward.diffusion.inversion.NullTextInversion"
+            )
         missing = re.search(r"No module named '(\w+)", message)
         if missing and self.exit_on_error:  # nested parsers raise what the outermost says
             message += (

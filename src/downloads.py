@@ -6,7 +6,7 @@ import logging
 import shutil
 import urllib.request
 from http.client import HTTPException
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -15,12 +15,25 @@ from faceforward.errors import WeightsUnavailableError
 from faceforward.pretrained import folder_of, locate, require, sha256_of
 from faceforward.registry import Weights, entry
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 30  # seconds without a byte before a download is given up
+
+
+def destination(item: Weights) -> Path:
+    """The folder that a download goes to.
+
+    Args:
+        item: Of the kind `hub` or `url`.
+    """
+    if item.kind == "hub":
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return Path(HF_HUB_CACHE)
+    folder = folder_of(item)
+    if folder is None:
+        raise WeightsUnavailableError(f"{item.name}: the registry names no folder to put it; report this")
+    return folder
 
 
 def download(weights: str | Weights) -> Path:
@@ -50,19 +63,27 @@ def download(weights: str | Weights) -> Path:
 
 def _fetch_from_hub(item: Weights) -> None:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
     try:
-        snapshot_download(item.source[0], allow_patterns=list(item.files))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        snapshot_download(item.source[0], allow_patterns=[*item.files, "tokenizer/*.json"])
+    except (
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        OSError,
+    ) as error:
         raise WeightsUnavailableError(_advice(item, f"the hub gave no {item.source[0]}: {error}")) from error
 
 
 def _fetch_first(item: Weights) -> None:
-    folder = folder_of(item)
-    if folder is None:
-        raise WeightsUnavailableError(f"{item.name}: the registry names no folder to put it; report this")
-    target, digest = folder / item.files[0], item.sha256.get(item.files[0])
+    target, digest = destination(item) / item.files[0], item.sha256.get(item.files[0])
     failures = []
     for url in item.source:
         try:

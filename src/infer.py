@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from lightning.pytorch.cli import LightningArgumentParser
 
+    from faceforward.cli import Parser
+
 logger = logging.getLogger(__name__)
 
 #: Short key -> where its value goes. The parser ignores what is given for the long key: see `refuse_linked`.
@@ -33,9 +36,20 @@ LINKS = {
     "output": "writer.init_args.output",
     "overwrite": "writer.init_args.overwrite",
 }
+AGES = re.compile(r"\d+(,\s*\d+)*")
+#: What the parser's own words would not say of a key that is missing or cannot be read.
+REMEDIES = {
+    "photos": "give a photograph, a folder of them, or a CSV that names them",
+    "target_ages": "give whole years, --target_ages '[20,40,60]'",
+    "output": "give a folder for the results, --output out/",
+    "face": "give a whole number, 1 = the largest face",
+}
+#: What else the output goes to: its folder is no photograph.
+OUTPUT_TOO = "data.init_args.output"
 #: What writes the results where the YAML says nothing of it.
 WRITER = "faceforward.callbacks.result_writer.ResultWriter"
 SECTIONS = ("data", "model", "writer")  # whose value may be a YAML file
+_SECTIONS = {(section,) for section in SECTIONS}
 
 
 class InferCLI(FaceforwardCLI):
@@ -49,14 +63,16 @@ class InferCLI(FaceforwardCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The short keys."""
         super().add_arguments_to_parser(parser)
+        parser.prog = "infer.py" if Path(sys.argv[0]).name == "infer.py" else "faceforward infer"
         parser.usage = (
-            "infer.py -c CONFIG --photos PATH [--target_ages '[20,40,60]'] --output DIR "
+            f"{parser.prog} -c CONFIG --photos PATH [--target_ages '[20,40,60]'] --output DIR "
             "[--face N] [--overwrite] ..."
         )
         parser.description = (
             "Ages every photograph, or estimates its camera, as the configuration says. "
             "Exit status: 0 all have their result, 1 not all, 2 wrong usage."
         )
+        cast("Parser", parser).remedies = REMEDIES
         parser.add_lightning_class_args(PhotoWriter, "writer", subclass_mode=True)
         parser.set_defaults({"writer": {"class_path": WRITER}})
         parser.add_argument(
@@ -78,6 +94,7 @@ class InferCLI(FaceforwardCLI):
         parser.add_argument("--overwrite", action="store_true", help="Do again what is there.")
         for short, long in LINKS.items():
             parser.link_arguments(short, long)
+        parser.link_arguments("output", OUTPUT_TOO)
 
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before a model of gigabytes is loaded.
@@ -96,7 +113,9 @@ class InferCLI(FaceforwardCLI):
             raise ConfigurationError(f"{self.config.model.class_path} has no use for --target_ages")
         if ages is not None:
             self.config.target_ages = list(check_ages(ages))
-        list_photos(self.config.photos)
+        if not self.config.output:
+            raise ConfigurationError("--output is empty: give a folder for the results")
+        list_photos(self.config.photos, output=self.config.output)
 
     def predict(self) -> int:
         """Run over all photographs.
@@ -145,13 +164,26 @@ def named_config(arguments: Sequence[str]) -> list[str]:
     return ["-c", str(path), *arguments[1:]]
 
 
+def bracketed(arguments: Sequence[str]) -> list[str]:
+    """Target ages as people type them, `20,40,60`, as the list that the parser takes."""
+    result = list(arguments)
+    for index, argument in enumerate(result):
+        option, equals, ages = argument.partition("=")
+        if option == "--target_ages" and equals and AGES.fullmatch(ages):
+            result[index] = f"{option}=[{ages}]"
+        elif index and result[index - 1] == "--target_ages" and AGES.fullmatch(argument):
+            result[index] = f"[{argument}]"
+    return result
+
+
 def refuse_linked(arguments: Sequence[str]) -> None:
     """Refuse the long form of a short key, on the command line and in YAML: the parser would ignore it.
 
     Raises:
         ConfigurationError: One is set.
     """
-    long = {tuple(_short(key.split("."))): short for short, key in LINKS.items()}
+    links = [*LINKS.items(), ("output", OUTPUT_TOO)]
+    long = {tuple(_short(key.split("."))): short for short, key in links}
     for key, where in _given(arguments):
         short = long.get(tuple(_short(key)))
         if short is not None:
@@ -171,7 +203,9 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
         if not argument.startswith("-"):
             continue
         option, equals, text = argument.partition("=")
-        if not equals:
+        if not option.startswith("--") and len(argument) > len("-c"):  # as in -cFILE
+            option, text = argument[:2], argument[2:].removeprefix("=")
+        elif not equals:
             text = arguments[index + 1] if index + 1 < len(arguments) else ""
         name = option.lstrip("-").rstrip("+")
         key = () if name in ("c", "config") else tuple(name.split("."))
@@ -182,19 +216,27 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _nested(key: tuple[str, ...], value: Any, where: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    if (
-        isinstance(value, str)
-        and (not key or key[0] in SECTIONS)
-        and value.endswith((".yaml", ".yml", ".json"))
-    ):
-        path = Path(value)
-        if path.is_file():
-            yield from _nested(key, _yaml(path.read_text(encoding="utf-8")), f"in {path}")
+    if isinstance(value, str):
+        # A configuration or a section may be a file of any name; deeper down one is told by its suffix.
+        if (not key or key in _SECTIONS) or (
+            key[0] in SECTIONS and value.endswith((".yaml", ".yml", ".json"))
+        ):
+            content = _content(value)
+            if not isinstance(content, str):
+                yield from _nested(key, content, f"in {value}")
     elif isinstance(value, dict):
         for name, inner in value.items():
             longer = (*key, *str(name).split("."))
             yield longer, where
             yield from _nested(longer, inner, where)
+
+
+def _content(file: str) -> Any:
+    """What a YAML file holds; None where there is none."""
+    try:
+        return _yaml(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no such file, or no text: the parser says so
+        return None
 
 
 def _yaml(text: str) -> Any:
@@ -217,7 +259,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Lightning 2.6 over torch 2.13; nothing that a user could change.
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     try:
-        arguments = resolve_configs(named_config(sys.argv[1:] if argv is None else argv))
+        given = sys.argv[1:] if argv is None else argv
+        arguments = resolve_configs(named_config(bracketed(given)))
         refuse_linked(arguments)
         return InferCLI(arguments).predict()
     except FaceforwardError as error:

@@ -29,6 +29,7 @@ class Weights:
         sha256: File -> digest; a file that is missing here was never seen by us, so it is not checked.
         substitute: What takes its place offline, as a registry name; None when nothing does.
         folder: For `url`, `trained` and `manual`: the folder where it lies, asked at call time.
+        size: Of a download, in words; empty where we do not know it.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Weights:
     sha256: Mapping[str, str] = field(default_factory=dict)
     substitute: str | None = None
     folder: Callable[[], Path] | None = None
+    size: str = ""
 
 
 def cache_directory() -> Path:
@@ -99,6 +101,7 @@ _ENTRIES = (
         files=(*_diffusers_files(), "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json"),
         licence="CreativeML Open RAIL-M",
         how="faceforward download stable-diffusion-1.5 (about 4.3 GB), or give a local diffusers folder",
+        size="about 4.3 GB",
         substitute="face-ldm-128",
     ),
     Weights(
@@ -219,3 +222,20 @@ def entry(name: str) -> Weights:
     if name not in REGISTRY:
         raise ConfigurationError(f"unknown weights {name!r}; known are: {', '.join(sorted(REGISTRY))}")
     return REGISTRY[name]
+
+
+def hub_model(repository: str) -> Weights:
+    """The entry of a Stable Diffusion on the hub that the registry does not know.
+
+    Args:
+        repository: Its id, as in `stable-diffusion-v1-5/stable-diffusion-v1-5`.
+    """
+    return Weights(
+        name=repository,
+        kind="hub",
+        source=(repository,),
+        files=_diffusers_files(),
+        licence="as its page on the hub says",
+        how="it must be a diffusers folder of Stable Diffusion 1.x or 2.x in safetensors; get another form "
+        "with `hf download` and give its folder",
+    )

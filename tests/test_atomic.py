@@ -95,8 +95,8 @@ def test_a_folder_that_fails_leaves_the_old_one(tmp_path, fault):
     final = tmp_path / "export"
     final.mkdir()
     (final / "a").write_text("old")
-    (tmp_path / ".export.tmp").mkdir()
-    (tmp_path / ".export.tmp" / "killed").touch()
+    (tmp_path / ".export.faceforward-tmp").mkdir()
+    (tmp_path / ".export.faceforward-tmp" / "killed").touch()
 
     def write():
         with atomic_folder(final) as folder:
@@ -119,18 +119,19 @@ def test_a_folder_that_is_lost_between_the_renames_comes_back(tmp_path):
 
 
 def test_folders_that_a_kill_left_are_put_right(tmp_path):
-    for name in (".a.old", ".b.old", "b", "c"):
+    for name in (".a.faceforward-old", ".b.faceforward-old", "b", "c"):
         (tmp_path / name).mkdir()
     recover_folders(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b", "c"}
 
 
 def test_leftovers_are_removed(tmp_path):
-    for name in (".a.txt.tmp12", ".b.tmp", "c.tmp", ".d.tmpl"):
+    others = {"c.tmp", ".d.faceforward-tmpl", ".notes.tmp"}
+    for name in (".a.txt.faceforward-tmp12", ".b.faceforward-tmp", *others):
         (tmp_path / name).touch()
-    (tmp_path / ".export.tmp" / "unet").mkdir(parents=True)
-    os.utime(tmp_path / ".b.tmp", (0, 0))
+    (tmp_path / ".export.faceforward-tmp" / "unet").mkdir(parents=True)
+    os.utime(tmp_path / ".b.faceforward-tmp", (0, 0))
     remove_leftovers(tmp_path, older=3600)
-    assert not (tmp_path / ".b.tmp").exists()
+    assert not (tmp_path / ".b.faceforward-tmp").exists()
     remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {"c.tmp", ".d.tmpl"}
+    assert {path.name for path in tmp_path.iterdir()} == others

@@ -32,7 +32,7 @@ def test_killed_run_goes_on_where_it_was_on_two_ranks(tmp_path, astronaut, tiny_
     process.wait()
     complete = {path.name for path in (output / "cases").iterdir() if not path.name.startswith(".")}
     assert complete < set("abcd")
-    (output / "cases" / ".b.tmp" / "raw").mkdir(parents=True, exist_ok=True)
+    (output / "cases" / ".b.faceforward-tmp" / "raw").mkdir(parents=True, exist_ok=True)
 
     done = run(*command, "--trainer.devices=2", "--trainer.strategy=ddp")
     assert done.returncode == 0, done.stderr

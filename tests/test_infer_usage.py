@@ -7,7 +7,7 @@ import yaml
 from PIL import Image
 
 from faceforward.errors import ConfigurationError
-from faceforward.infer import main, named_config, refuse_linked
+from faceforward.infer import bracketed, main, named_config, refuse_linked
 from tiny_inference import arguments
 
 
@@ -37,6 +37,7 @@ class TestWrongUsage:
             ["--writer.output", "x"],
             ["--writer={overwrite: true}"],
             ["--data.init_args={face: 2}"],
+            ["--data.init_args.output=x"],
         ],
     )
     def test_long_form_on_the_command_line(self, given):
@@ -51,13 +52,27 @@ class TestWrongUsage:
             {"writer": "writer.yaml"},
         ],
     )
-    def test_long_form_in_yaml(self, tmp_path, monkeypatch, content):
+    @pytest.mark.parametrize("name", ["c.yaml", "settings.txt"])
+    def test_long_form_in_yaml(self, tmp_path, monkeypatch, content, name):
         monkeypatch.chdir(tmp_path)
         Path("writer.yaml").write_text("output: x")
-        Path("c.yaml").write_text(yaml.safe_dump(content))
-        for given in (["-c", "c.yaml"], ["--config=c.yaml"]):
-            with pytest.raises(ConfigurationError, match=r"yaml\) would be ignored"):
+        Path(name).write_text(yaml.safe_dump(content))
+        for given in (["-c", name], [f"--config={name}"], [f"-c{name}"]):
+            with pytest.raises(ConfigurationError, match=r"would be ignored"):
                 refuse_linked(given)
+
+    def test_a_section_in_a_file_of_any_name(self, tmp_path):
+        (tmp_path / "writer.cfg").write_text("output: x")
+        with pytest.raises(ConfigurationError, match=r"in .*writer\.cfg\) would be ignored"):
+            refuse_linked(["--writer", str(tmp_path / "writer.cfg")])
+
+    def test_ages_as_people_type_them(self):
+        assert bracketed(["--target_ages", "20, 40", "--target_ages=60"]) == [
+            "--target_ages",
+            "[20, 40]",
+            "--target_ages=[60]",
+        ]
+        assert bracketed(["--target_ages", "[20]", "20"]) == ["--target_ages", "[20]", "20"]
 
     def test_short_forms_pass(self):
         refuse_linked(
@@ -73,22 +88,58 @@ class TestWrongUsage:
             ("--target_ages=[]", "no target age"),
             ("--target_ages=[20,130]", "from 0 to 100"),
             ("--data.init_args.photos=x", "would be ignored"),
+            ("--photos=", "--photos is empty"),
+            ("--output=", "--output is empty"),
+            ("--output={tmp}", "is the folder of the photographs"),
+            ("--photos={tmp}/" + "x" * 300, "File name too long"),
         ],
     )
     def test_refused_at_once(self, tmp_path, photo, capsys, changed, words):
         (tmp_path / "empty").mkdir()
-        command = arguments("none", photo, tmp_path / "out")[1:]
+        command = arguments("none", tmp_path, tmp_path / "out")[1:]
         assert main([*command, changed.format(tmp=tmp_path)]) == 2
         assert words in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
-        "changed", ["--target_ages=[20.5]", "--target_ages=old", "--face=x", "--nonsense=1", "--photos"]
+        ("changed", "words"),
+        [
+            ("--target_ages=[20.5]", "--target_ages cannot be"),
+            ("--target_ages=old", "--target_ages cannot be old: give whole years"),
+            ("--face=x", "--face cannot be x: give a whole number"),
+            ("--nonsense=1", "unrecognized"),
+            ("--photos", "expected one argument"),
+            ("--model.init_args.inversion=DirectInversion", "A class is named with its module"),
+        ],
     )
-    def test_refused_by_the_parser(self, tmp_path, photo, changed):
+    def test_refused_by_the_parser(self, tmp_path, photo, capsys, changed, words):
         with pytest.raises(SystemExit) as raised:
             main([*arguments("none", photo, tmp_path / "out")[1:], changed])
         assert raised.value.code == 2
+        assert words in capsys.readouterr().err
+
+    @pytest.mark.parametrize("missing", ["--photos", "--output"])
+    def test_what_is_missing_is_said(self, tmp_path, photo, capsys, missing):
+        command = arguments("none", photo, tmp_path / "out")[1:]
+        with pytest.raises(SystemExit):
+            main([argument for argument in command if not argument.startswith(missing)])
+        assert f"{missing} is missing: give a" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ("edit.self_replace=-1", "edit.self_replace is -1.0: give a share from 0 to 1"),
+            ("edit.guidance_scale=.nan", "edit.guidance_scale is nan: give a number from 0 on"),
+            ("edit.age_weight=.inf", "edit.age_weight is inf: give a number"),
+            ("edit.local_blend.pool=2", "local_blend.pool is 2: give an odd number"),
+            ("max_batch=1", "max_batch is 1: one target needs up to 4"),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_settings_that_cannot_work(self, tmp_path, photo, tiny_sd, capsys, changed, words):
+        command = arguments(tiny_sd, photo, tmp_path / "out")[1:]
+        assert main([*command, f"--model.init_args.{changed}"]) == 2
+        assert words in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         "given",
@@ -104,6 +155,8 @@ class TestWrongUsage:
             ),
             "edit.guidance_scale=5",
             "edit={local_blend: null}",
+            "edit.local_blend=none",
+            "edit.local_blend.threshold=0.4",
             "template.template=photo of {age} year old Korean {word}",
             "precision=bfloat16",
             "max_batch=8",

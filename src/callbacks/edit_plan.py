@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from faceforward.datamodules.people import check_ages
-from faceforward.diffusion.editing import EditSettings
+from faceforward.diffusion.editing import EditChanges
 from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError
 
@@ -24,8 +24,8 @@ class EditPlan:
         files: Photographs as infer.py takes them (a folder, a CSV, a file), their ages in the CSV; None takes
             the validation split of the data module, in `train.py test` the test split.
         steps: DDIM steps of inversion and edit; fewer are faster and tell less of what infer.py's 50 give.
-        settings: Of the edit; None takes those that lie beside the model from which the training started, as
-            infer.py would with that model, and FADING's where none do.
+        settings: What is to differ, if anything, from the settings of the edit that lie beside the model from
+            which the training started (FADING's where none do), which infer.py would take with that model.
         template: Words of the prompts; None takes those that `Specialization` learns, else FADING's.
         weights: Those of the `EMA`, where there is one, or the `live` ones.
         max_batch: Bound of the UNet's batch.
@@ -38,7 +38,7 @@ class EditPlan:
     photos: int = 8
     files: str | None = None
     steps: int = 20
-    settings: EditSettings | None = None
+    settings: EditChanges | None = None
     template: PromptTemplate | None = None
     weights: Literal["average", "live"] = "average"
     max_batch: int = 17

@@ -15,7 +15,7 @@ from faceforward.callbacks.edit_plan import EditedPhoto, EditPlan
 from faceforward.callbacks.ema import average_of
 from faceforward.callbacks.ranks import refuse_shards, share
 from faceforward.datamodules.photos import PhotoDataset, list_photos
-from faceforward.diffusion.editing import edit
+from faceforward.diffusion.editing import EditChanges, edit
 from faceforward.diffusion.inversion import DirectInversion
 from faceforward.diffusion.model import LatentDiffusion
 from faceforward.diffusion.prompts import PromptTemplate
@@ -144,7 +144,7 @@ class ValidationEdits:
                 self._sources = self._read(trainer, module, model)
             sources = self._sources[:1] if trial else self._sources
             template = self.plan.template or getattr(module, "template", PromptTemplate())
-            settings = self.plan.settings or module.edit_settings
+            settings = (self.plan.settings or EditChanges()).over(module.edit_settings)
             edited = self._edit(model, sources, template, settings, steps=2 if trial else self.plan.steps)
         if not trial:
             self._made = trainer.global_step, edited

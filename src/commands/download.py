@@ -7,10 +7,10 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from faceforward.downloads import download
+from faceforward.downloads import destination, download
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 from faceforward.pretrained import locate
-from faceforward.registry import REGISTRY, entry
+from faceforward.registry import REGISTRY, entry, hub_model
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,13 +28,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=_known(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="+", metavar="NAME")
+    parser.add_argument(
+        "names", nargs="+", metavar="NAME", help="one of the names below, or a hub id (ORGANISATION/MODEL)"
+    )
     try:
         names = parser.parse_args(argv).names
     except SystemExit as stop:  # argparse has said why; 0 after --help
         return int(stop.code or 0)
     try:
-        items = [entry(name) for name in names]
+        items = [hub_model(name) if name.count("/") == 1 else entry(name) for name in names]
     except ConfigurationError as error:
         sys.stderr.write(f"faceforward download: {error}\n")
         return 2
@@ -45,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if there is not None:
             sys.stdout.write(f"{item.name} is here already: {there}\n")
             continue
-        sys.stdout.write(f"{item.name}: from {item.source[0]}, licence {item.licence}\n")
+        if item.kind in ("hub", "url"):
+            size = f"{item.size}, " if item.size else ""
+            place = f"from {item.source[0]} into {destination(item)}"
+            sys.stdout.write(f"{item.name}: {place}, {size}licence: {item.licence}\n")
         sys.stdout.flush()
         try:
             sys.stdout.write(f"{item.name} is here now: {download(item)}\n")

@@ -7,17 +7,19 @@ import datetime
 import logging
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from faceforward.records import Gender
 
 logger = logging.getLogger(__name__)
+
+Read = TypeVar("Read")
 
 COLUMNS = ("file", "age", "birth", "taken", "gender", "targets", "face")
 OLDEST = 100
@@ -97,12 +99,11 @@ def read_facts(row: Mapping[str, str], *, today: datetime.date) -> Facts:
         raise UnusablePhotoError(
             "the CSV line has more cells than the header; write several targets as 20;40;60"
         )
-    try:
-        birth, taken = (read_date(row[name]) if row.get(name) else None for name in ("birth", "taken"))
-        age = float(row["age"]) if row.get("age") else None
-        face = int(row["face"]) if row.get("face") else None
-    except ValueError as error:
-        raise UnusablePhotoError(f"the CSV line cannot be read: {error}") from error
+    birth, taken = (
+        _cell(row, name, read_date, "a date like 1991-05-07 or 1991") for name in ("birth", "taken")
+    )
+    age = _cell(row, "age", float, "years in digits, like 12 or 12.5")
+    face = _cell(row, "face", int, "a whole number, 1 = the largest face")
     if birth and taken and taken < birth:
         raise UnusablePhotoError(f"the CSV says it was taken ({taken}) before the birth ({birth})")
     if birth and taken:
@@ -144,6 +145,15 @@ def read_facts(row: Mapping[str, str], *, today: datetime.date) -> Facts:
         targets=tuple(sorted(set(targets))) or None,
         face=face,
     )
+
+
+def _cell(row: Mapping[str, str], name: str, read: Callable[[str], Read], form: str) -> Read | None:
+    """What a cell says, or None where it is empty."""
+    text = row.get(name)
+    try:
+        return read(text) if text else None
+    except ValueError as error:
+        raise UnusablePhotoError(f"the CSV says {name} {text!r}: write {form}") from error
 
 
 def _decode(raw: bytes, path: Path) -> str:

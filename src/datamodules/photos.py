@@ -8,6 +8,7 @@ import hashlib
 import logging
 import re
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,36 +97,36 @@ def _digits(text: str) -> str:
 def _find(folder: Path, name: str) -> Path:
     """Where the file that the CSV calls `name` is; it may be normalised otherwise than the disk's name is."""
     for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
-        if (folder / form).exists():
-            return folder / form
+        with suppress(OSError):  # a name that is too long, say: reading it will say so
+            if (folder / form).exists():
+                return folder / form
     return folder / name
 
 
-def list_photos(photos: str | Path, *, today: datetime.date | None = None) -> list[Entry]:
+def list_photos(
+    photos: str | Path, *, output: str | Path | None = None, today: datetime.date | None = None
+) -> list[Entry]:
     """Every photograph that the user means, in a fixed order; nothing is opened but the CSV.
 
     Args:
         photos: An image file, a CSV file (paths in it are relative to its folder), or a folder: not recursed,
             each entry that is not hidden counts, and `photos.csv` inside it gives what is known.
+        output: The folder of results; where it lies in the folder of photographs it is none of them.
         today: The day that the target `today` in the CSV refers to; default the current one.
 
     Raises:
-        ConfigurationError: There is nothing at that path, nothing in the folder, or the CSV is not one.
+        ConfigurationError: There is nothing at that path, nothing in the folder, the CSV is not one, or the
+            results would lie among the photographs.
     """
+    if not str(photos):
+        raise ConfigurationError("--photos is empty: give a photograph, a folder of them, or a CSV")
     root = Path(photos)
     today = today or datetime.datetime.now().astimezone().date()
-    rows: list[dict[str, str]] = []
-    files: list[Path] = []
+    try:
+        rows, files = _listed(root, None if output is None else _absolute(Path(output)))
+    except OSError as error:
+        raise ConfigurationError(f"--photos {root} cannot be read: {error}") from error
     folder = root if root.is_dir() else root.parent
-    if root.is_dir():
-        files = [p for p in sorted(root.iterdir()) if not p.name.startswith(".") and p.name != CSV_NAME]
-        rows = read_people(root / CSV_NAME) if (root / CSV_NAME).is_file() else []
-    elif root.suffix.lower() == ".csv" and root.is_file():
-        rows = read_people(root)
-    elif root.exists() or root.is_symlink():
-        files = [root]
-    else:
-        raise ConfigurationError(f"--photos {root}: there is no such file or folder")
 
     entries = []
     for row in rows:
@@ -138,12 +139,40 @@ def list_photos(photos: str | Path, *, today: datetime.date | None = None) -> li
             problem = "the CSV line names no file"
         shown = str(path) if root.is_dir() else row["file"]
         entries.append(Entry(id=row["file"], file=shown, path=path, facts=facts, problem=problem))
-    named = {entry.path for entry in entries}
-    entries += [Entry(id=path.name, file=str(path), path=path) for path in files if path not in named]
+    named = {_absolute(entry.path) for entry in entries}
+    entries += [
+        Entry(id=path.name, file=str(path), path=path) for path in files if _absolute(path) not in named
+    ]
     if not entries:
         raise ConfigurationError(f"--photos {root}: the folder is empty; put photographs into it")
     ids = case_ids([entry.id for entry in entries])
     return [dataclasses.replace(entry, id=case) for entry, case in zip(entries, ids, strict=True)]
+
+
+def _listed(root: Path, output: Path | None) -> tuple[list[dict[str, str]], list[Path]]:
+    """The lines of the CSV, and the files of the folder or the one file."""
+    if not root.is_dir():
+        if root.suffix.lower() == ".csv" and root.is_file():
+            return read_people(root), []
+        if root.exists() or root.is_symlink():
+            return [], [root]
+        raise ConfigurationError(f"--photos {root}: there is no such file or folder")
+    if output == _absolute(root):
+        raise ConfigurationError(
+            f"--output {root} is the folder of the photographs: give one of its own, so that no result is "
+            "taken for a photograph"
+        )
+    files = [
+        path
+        for path in sorted(root.iterdir())
+        if not path.name.startswith(".") and path.name != CSV_NAME and _absolute(path) != output
+    ]
+    return (read_people(root / CSV_NAME) if (root / CSV_NAME).is_file() else []), files
+
+
+def _absolute(path: Path) -> Path:
+    """Without `..` and links of folders, but a link to a photograph is a photograph of its own."""
+    return path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
 
 
 class PhotoDataset(Dataset):
@@ -197,17 +226,20 @@ class Photos(LightningDataModule):
     Args:
         photos: An image file, a folder, or a CSV file; see `list_photos`.
         face: Which face to take where the CSV does not say, 1 = the largest; None takes the largest.
+        output: The folder of results, which is no photograph.
         num_workers: Processes that read ahead of the model; 0 reads in the main process.
 
     Raises:
         ConfigurationError: As `list_photos`; `face` is not positive.
     """
 
-    def __init__(self, photos: str, *, face: int | None = None, num_workers: int = 0) -> None:
+    def __init__(
+        self, photos: str, *, face: int | None = None, output: str | None = None, num_workers: int = 0
+    ) -> None:
         super().__init__()
         if face is not None and face < 1:
             raise ConfigurationError(f"--face {face}: faces are counted from 1, the largest")
-        self.entries = list_photos(photos)
+        self.entries = list_photos(photos, output=output)
         self.face = face
         self.num_workers = num_workers
         self.reused: frozenset[str] = frozenset()

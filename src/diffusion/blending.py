@@ -8,6 +8,9 @@ from typing import Literal
 import torch
 from torch.nn import functional as F
 
+from faceforward.checks import check_shares
+from faceforward.errors import ConfigurationError
+
 
 @dataclass(frozen=True)
 class LocalBlend:
@@ -19,6 +22,9 @@ class LocalBlend:
         side: Side of the cross-attention layers that count, as a share of the latents' side (16 of 64).
         pool: Side of the maximum filter over the attention, positions; odd.
         missing: Where a UNet has no layer of that side: take the `nearest` and log it, or raise an `error`.
+
+    Raises:
+        ConfigurationError: A share is outside 0 to 1, or the filter's side is even.
     """
 
     start: float = 0.2
@@ -28,8 +34,9 @@ class LocalBlend:
     missing: Literal["nearest", "error"] = "nearest"
 
     def __post_init__(self) -> None:
+        check_shares(self, "local_blend", ("start", "threshold", "side"))
         if self.pool < 1 or self.pool % 2 == 0:
-            raise ValueError(f"local_blend.pool is {self.pool}: give an odd number of positions")
+            raise ConfigurationError(f"local_blend.pool is {self.pool}: give an odd number of positions")
 
     def masks(self, attention: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         """Where each target may differ from the source: the union of its own mask and the source's.

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from faceforward.checks import check_shares
 from faceforward.diffusion.attention import AttentionControl, attention_layers, blend_level, side_at
 from faceforward.diffusion.beside import read_beside
 from faceforward.diffusion.blending import LocalBlend
 from faceforward.diffusion.tokens import Tail, replacement_mapper, word_indicator
+from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,9 @@ class EditSettings:
         tail: See `tokens.replacement_mapper`.
         restore_colors: Give the edits the colours that the autoencoder loses of the photograph, see
             `color.restore_colors`; of use where the autoencoder is small.
+
+    Raises:
+        ConfigurationError: A share is outside 0 to 1, the guidance is negative, or a factor is no number.
     """
 
     guidance_scale: float = 7.5
@@ -47,6 +52,47 @@ class EditSettings:
     local_blend: LocalBlend | None = field(default_factory=LocalBlend)
     tail: Tail = "unshifted"
     restore_colors: bool = False
+
+    def __post_init__(self) -> None:
+        check_shares(self, "edit", ("cross_replace", "self_replace", "self_side"))
+        for name, least in (("guidance_scale", 0.0), ("age_weight", -math.inf)):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < least:
+                raise ConfigurationError(
+                    f"edit.{name} is {value}: give a number{' from 0 on' if least == 0 else ''}"
+                )
+
+
+@dataclass(frozen=True)
+class EditChanges:
+    """What is to differ from the settings that were chosen for a model.
+
+    Attributes:
+        local_blend: "saved" keeps the model's, "none" or None leaves the blend out.
+
+    The other attributes are those of `EditSettings`; None keeps the model's.
+    """
+
+    guidance_scale: float | None = None
+    cross_replace: float | None = None
+    self_replace: float | None = None
+    self_side: float | None = None
+    age_weight: float | None = None
+    local_blend: LocalBlend | Literal["saved", "none"] | None = "saved"
+    tail: Tail | None = None
+    restore_colors: bool | None = None
+
+    def over(self, settings: EditSettings) -> EditSettings:
+        """The settings with these changes.
+
+        Raises:
+            ConfigurationError: See `EditSettings`.
+        """
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        blend = values.pop("local_blend")
+        if blend != "saved":
+            settings = replace(settings, local_blend=None if blend == "none" else blend)
+        return replace(settings, **{name: value for name, value in values.items() if value is not None})
 
 
 SETTINGS_FILE = "edit_settings.json"  # beside a model for which they were chosen by measurement

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from faceforward.diffusion.blending import LocalBlend
-from faceforward.diffusion.edit_batch import EditBatch, EditSettings, saved_settings
+from faceforward.diffusion.edit_batch import EditBatch, EditChanges, EditSettings, saved_settings
 from faceforward.diffusion.prompts import PromptWords
 from faceforward.diffusion.trajectory import OnStep, Trajectory, check_finite
+from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from faceforward.diffusion.model import LatentDiffusion
 
-__all__ = ["EditResult", "EditSettings", "LocalBlend", "edit", "reconstruct", "saved_settings"]
+__all__ = ["EditChanges", "EditResult", "EditSettings", "LocalBlend", "edit", "reconstruct", "saved_settings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +71,8 @@ def edit(
 
     Raises:
         ConfigurationError: Prompts that cannot be compared word by word or are too long; a UNet that is no
-            Stable Diffusion 1.x or 2.x.
-        ValueError: No target, or `max_batch` too small for one.
+            Stable Diffusion 1.x or 2.x; `max_batch` too small for one target.
+        ValueError: No target.
         FloatingPointError: The latents stopped being numbers.
     """
     settings = settings or EditSettings()
@@ -81,7 +82,7 @@ def edit(
         raise ValueError("give at least one target prompt")
     shared = 2 if trajectory.source == "guided" else 1  # rows of the batch that are the source's
     if max_batch is not None and max_batch < shared + 2:
-        raise ValueError(f"max_batch is {max_batch}: one target needs {shared + 2}")
+        raise ConfigurationError(f"max_batch is {max_batch}: one target needs {shared + 2}")
     size = len(prompts) if max_batch is None else (max_batch - shared) // 2
     groups = [prompts[start : start + size] for start in range(0, len(prompts), size)]
     if words is None:

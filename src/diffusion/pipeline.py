@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -35,10 +36,11 @@ def load_pipeline(
     variant: str | None = None,
     lora: str | Path | None = None,
 ) -> LatentDiffusion:
-    """Load a model from safetensors only: no pickle is opened and no code from the folder is run.
+    """Load a model from safetensors only: no pickle is opened, no code of the folder runs, nothing fetched.
 
     Args:
-        pretrained: diffusers folder of a Stable Diffusion 1.x or 2.x, or the id of one on the hub.
+        pretrained: diffusers folder of a Stable Diffusion 1.x or 2.x, or the hub id of one that
+            `faceforward download` brought here.
         dtype: Precision of the UNet; the autoencoder and the text encoder stay float32.
         device: Where the model goes.
         variant: Infix of the weights' file names, as in diffusers ("fp16"); in a folder that holds only such
@@ -46,7 +48,7 @@ def load_pipeline(
         lora: Folder or file of a LoRA of the UNet (arXiv 2106.09685, diffusers' form) to add to its weights.
 
     Raises:
-        WeightsUnavailableError: The folder or a part of it is missing, or the hub cannot be reached.
+        WeightsUnavailableError: The folder, the hub's model or a part of it is not here.
         ConfigurationError: The model is no Stable Diffusion 1.x or 2.x for text to image.
     """
     try:
@@ -69,8 +71,8 @@ def load_pipeline(
         tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsUnavailableError(
-            f"the diffusion model {str(pretrained)!r} could not be loaded: {error}. Where the network "
-            "reaches the hub run `faceforward download stable-diffusion`, or give a folder with safetensors"
+            f"the diffusion model {str(pretrained)!r} could not be loaded: {error}. Give a folder that "
+            "StableDiffusionPipeline.save_pretrained wrote, with safetensors"
         ) from error
     _check(unet, vae, text_encoder, str(pretrained))
     if lora is not None:
@@ -140,7 +142,7 @@ def save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
 
 
 def _folder(pretrained: str | Path, variant: str | None) -> Path:
-    """The folder itself, or the hub's files in the local cache, downloaded if they are not there."""
+    """The folder itself, or the hub's files in the local cache."""
     folder = Path(pretrained)
     if folder.is_dir():
         return folder
@@ -152,7 +154,14 @@ def _folder(pretrained: str | Path, variant: str | None) -> Path:
     infix = f".{variant}" if variant else ""
     weights = [f"{part}/{stem}{infix}.safetensors" for part, stem in WEIGHTS.items()]
     configs = [f"{part}/*.json" for part in (*WEIGHTS, "tokenizer", "scheduler")]
-    return Path(snapshot_download(str(pretrained), allow_patterns=[*weights, *configs, "tokenizer/*.txt"]))
+    patterns = [*weights, *configs, "tokenizer/*.txt"]
+    try:
+        return Path(snapshot_download(str(pretrained), allow_patterns=patterns, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise WeightsUnavailableError(
+            f"there is no folder {str(pretrained)!r}, and no model of that name from the hub is on this "
+            f"machine: `faceforward download {pretrained}` gets it where the network reaches the hub"
+        ) from error
 
 
 def _complete(loaded: tuple[Any, dict[str, Any]]) -> Any:

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from faceforward.datamodules.people import check_ages
 from faceforward.diffusion.color import restore_colors
-from faceforward.diffusion.editing import EditSettings, edit, saved_settings
+from faceforward.diffusion.editing import EditChanges, edit, saved_settings
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, saved_template
@@ -26,7 +26,7 @@ from faceforward.faces.face import take_face
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.upscale import RealESRGANUpscaler, Upscaler
 from faceforward.modules.photo_steps import recorded
-from faceforward.modules.provenance import describe, model_facts
+from faceforward.modules.provenance import describe, model_facts, named_backends
 from faceforward.pretrained import resolve
 from faceforward.records import AgeEdit, CaseResult, Photo
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 EMBEDDED = "face-ldm-128"
 SIZE = 512  # side of what people look at
+LEAST_BATCH = 4  # source and one target, both with their unconditional rows
 
 
 class AgeEditor(LightningModule):
@@ -52,19 +53,20 @@ class AgeEditor(LightningModule):
         lora: Folder or file of a LoRA of the UNet, as `train: lora` exports it, to add to that model.
         precision: Of the UNet.
         inversion: How the photograph is turned into noise; None takes direct inversion.
-        edit: How far the targets are held to the source; None takes what lies beside the model, if its folder
-            has settings that were chosen for it, else FADING's.
+        edit: What is to differ in how far the targets are held to the source: what it leaves open, as None
+            leaves all, is taken from the settings beside the model, if its folder has some, else FADING's.
         template: Words of the prompts; None takes those that the model or LoRA was specialised with, if its
             folder says them, else FADING's.
         detector: Finds faces; None takes the best one that is here.
         age_estimator: Reads ages off faces; None takes dlib's.
         embedder: Compares faces; None takes dlib's.
         upscaler: Enlarges what a model below 512 pixels makes; None takes Real-ESRGAN.
-        max_batch: Bound of the UNet's batch; None edits all targets at once.
+        max_batch: Bound of the UNet's batch, at least 4; None edits all targets at once.
 
     Raises:
-        ConfigurationError: A target age is out of range, the guidance of null-text inversion is not the
-            edit's, or weights are missing.
+        ConfigurationError: A target age or a setting is out of range, or the guidance of null-text inversion
+            is not the edit's.
+        WeightsUnavailableError: Weights are missing.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class AgeEditor(LightningModule):
         lora: str | None = None,
         precision: Literal["float32", "bfloat16", "float16"] = "float32",
         inversion: Inversion | None = None,
-        edit: EditSettings | None = None,
+        edit: EditChanges | None = None,
         template: PromptTemplate | None = None,
         detector: Detector | None = None,
         age_estimator: AgeEstimator | None = None,
@@ -88,8 +90,10 @@ class AgeEditor(LightningModule):
         self.pretrained = pretrained
         self.inversion = inversion or DirectInversion()
         folder = resolve(pretrained or EMBEDDED)
-        self.edit_settings = edit or saved_settings(folder)
+        self.edit_settings = (edit or EditChanges()).over(saved_settings(folder))
         self.template = template or saved_template(lora, folder)
+        if max_batch is not None and max_batch < LEAST_BATCH:
+            raise ConfigurationError(f"max_batch is {max_batch}: one target needs up to {LEAST_BATCH}")
         self.max_batch = max_batch
         if isinstance(self.inversion, NullTextInversion):
             self.inversion.agree(self.edit_settings.guidance_scale)
@@ -119,10 +123,12 @@ class AgeEditor(LightningModule):
             "inversion": describe(self.inversion),
             "edit": describe(self.edit_settings),
             "template": describe(self.template),
-            "detector": self.detector.name,
-            "age_estimator": self.age_estimator.name,
-            "embedder": self.embedder.name,
-            "upscaler": self.upscaler.name,
+            **named_backends(
+                detector=self.detector,
+                age_estimator=self.age_estimator,
+                embedder=self.embedder,
+                upscaler=self.upscaler,
+            ),
             "age": age,
             "gender": gender,
             "targets": list(targets or self.target_ages),
@@ -172,6 +178,13 @@ class AgeEditor(LightningModule):
             face: Where age and gender come from.
             targets: Ages in years.
             on_step: Progress.
+
+        Returns:
+            Its pictures are `(s, s, 3)` uint8 RGB.
+
+        Raises:
+            ConfigurationError: See `editing.edit`.
+            FloatingPointError: The latents stopped being numbers.
         """
         latents = self.diffusion.encode_image(source)
         prompt = self.template.prompt(face.age, face.gender)
@@ -204,7 +217,7 @@ class AgeEditor(LightningModule):
         )
 
     def enlarge(self, picture: np.ndarray) -> np.ndarray:
-        """A picture of the model at 512 pixels, through the upscaler when it is smaller."""
+        """A picture of the model, `(s, s, 3)` uint8 RGB, at 512 pixels; through the upscaler when smaller."""
         while picture.shape[0] < SIZE:
             picture = self.upscaler.upscale(picture)
         return resized(picture, SIZE)
@@ -241,6 +254,6 @@ class AgeEditor(LightningModule):
 
 
 def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 pictures in dB; infinite when they are equal."""
+    """Peak signal-to-noise ratio of two uint8 pictures of one shape in dB; infinite when they are equal."""
     error = np.mean((picture.astype(np.float64) - reference) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

@@ -17,6 +17,7 @@ from faceforward.faces.face_model import face_model
 from faceforward.faces.landmarks import LandmarkDetector, default_landmarks
 from faceforward.faces.refine import Refinement
 from faceforward.modules.photo_steps import recorded
+from faceforward.modules.provenance import named_backends
 from faceforward.records import Photo
 
 VERSION = 2  # of the estimation: results of another one are made anew
@@ -64,8 +65,7 @@ class CameraEstimator(LightningModule):
         """
         return {
             "version": VERSION,
-            "landmarks": self.landmarks.name,
-            "detector": self.detector.name,
+            **named_backends(landmarks=self.landmarks, detector=self.detector),
             "face_model": self.face_model.digest,
             "size": self.size,
             "refinement": None if self.refinement is None else self.refinement.settings(),

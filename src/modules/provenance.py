@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from faceforward.registry import REGISTRY
 
 if TYPE_CHECKING:
     from faceforward.diffusion.model import LatentDiffusion
+
+SPEED_ALONE = ("threads", "batch_size")  # arguments of backends that no result depends on
 
 
 def model_facts(
@@ -50,6 +53,32 @@ def describe(thing: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         return {"class": type(thing).__name__, **dataclasses.asdict(thing)}
     return {"class": type(thing).__name__, **vars(thing)}
+
+
+def named_backends(**backends: Any) -> dict[str, Any]:
+    """What a result says of the backends that made it: their names, and how each was set up.
+
+    Args:
+        backends: Role -> backend; what its constructor takes and keeps under the same name counts, but for
+            what changes the speed alone.
+
+    Returns:
+        Role -> name, and `backends`: role -> class and values as JSON knows them.
+    """
+    return {role: backend.name for role, backend in backends.items()} | {
+        "backends": {role: _set_up(backend) for role, backend in backends.items()}
+    }
+
+
+def _set_up(backend: Any) -> dict[str, Any]:
+    values = {}
+    for name in inspect.signature(type(backend).__init__).parameters:
+        value = getattr(backend, name, None)
+        if isinstance(value, Path):
+            value = value.name
+        if name not in SPEED_ALONE and isinstance(value, str | int | float | list | tuple):
+            values[name] = list(value) if isinstance(value, tuple) else value
+    return {"class": type(backend).__name__, **values}
 
 
 def _licence(source: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from faceforward.records import AgeEstimate, CaseResult, Detection
 
 RESULT = "result.json"
+PROMISED = ("file", "input_sha256", "settings_sha256")  # what a writer needs of every record
 SIZE = 512  # side of face.png and aged/*.png
 
 
@@ -40,11 +41,11 @@ def sweep(cases: Path) -> None:
 
 
 def read_case(folder: Path) -> dict[str, Any] | None:
-    """The result.json of a complete case, or None when the folder or a picture that it names is missing."""
+    """The result.json of a complete case, or None when it is none or a picture that it names is missing."""
     try:
         result = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        files = result["files"]
-        complete = all((folder / name).stat().st_size == size for name, size in files.items())
+        complete = all((folder / name).stat().st_size == size for name, size in result["files"].items())
+        complete = complete and all(isinstance(result[name], str) for name in PROMISED)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return result if complete else None

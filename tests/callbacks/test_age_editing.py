@@ -17,7 +17,7 @@ from faceforward.callbacks.age_editing import AgeEditing
 from faceforward.callbacks.edit_plan import EditPlan
 from faceforward.callbacks.edits import ValidationEdits
 from faceforward.callbacks.ema import EMA
-from faceforward.diffusion.editing import EditSettings, edit
+from faceforward.diffusion.editing import EditChanges, EditSettings, LocalBlend, edit
 from faceforward.diffusion.inversion import DirectInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate
@@ -190,10 +190,10 @@ def test_edits_follow_the_settings_beside_the_model_that_was_started_from(tmp_pa
     chosen = EditSettings(guidance_scale=1.5, local_blend=None)
     pictures = []
     for sd, settings in (
-        (tmp_path / "sd", None),
-        (tiny_sd, chosen),
-        (tmp_path / "sd", EditSettings()),
-        (tiny_sd, None),
+        (tmp_path / "sd", EditChanges()),
+        (tiny_sd, EditChanges(guidance_scale=1.5, local_blend="none")),
+        (tmp_path / "sd", EditChanges(guidance_scale=7.5, local_blend=LocalBlend())),
+        (tiny_sd, EditChanges()),
     ):
         module = specialization(sd)
         assert module.edit_settings == (EditSettings() if sd == tiny_sd else chosen)

@@ -96,7 +96,7 @@ def test_done_again_only_when_something_changed(folder, tmp_path, small):
     assert (output / "dataset.json").read_bytes() == before
     (output / "overlays" / "b.png").unlink()
     small.rotate(8).save(folder / "a.jpg", quality=95)
-    (output / "crops" / ".a.png.tmp1").touch()
+    (output / "crops" / ".a.png.faceforward-tmp1").touch()
     assert not any(line["reused"] for line in run(folder, output).values())
     assert files(output) == FILES
     assert not run(folder, output, size=32)["a"]["reused"]

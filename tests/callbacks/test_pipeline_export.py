@@ -191,7 +191,7 @@ def test_a_trial_run_leaves_exports_alone(tmp_path, data, tiny_sd):
 
 @pytest.mark.parametrize("killed", ["between the renames", "before the old one was removed"])
 def test_kill_between_two_renames_loses_nothing(tmp_path, data, tiny_sd, killed):
-    old = tmp_path / ".pipeline.old"
+    old = tmp_path / ".pipeline.faceforward-old"
     old.mkdir()
     (old / "kept").touch()
     if killed == "before the old one was removed":

@@ -101,8 +101,8 @@ def test_moved_photograph_is_reused(folder, tmp_path):
 
 def test_leftovers_are_swept(folder, tmp_path):
     output = tmp_path / "out"
-    (output / "cases" / ".z.tmp").mkdir(parents=True)
-    for name in ("manifest.rank3.jsonl", ".report.html.tmp1"):
+    (output / "cases" / ".z.faceforward-tmp").mkdir(parents=True)
+    for name in ("manifest.rank3.jsonl", ".report.html.faceforward-tmp1"):
         (output / name).touch()
     _run(folder, output)
     assert {path.name for path in output.iterdir()} == {"cases", "manifest.jsonl", "report.html"}

@@ -100,7 +100,7 @@ def test_another_run_makes_nothing_again(delivery, prepared, tmp_path):
     assert run(delivery[0], output, "--processes=1") == 1
     assert snapshot(output / "training_images") == before
     (output / "training_images" / next(iter(before))).unlink()
-    (output / "training_images" / ".x.jpg.tmp").write_bytes(b"half")
+    (output / "training_images" / ".x.jpg.faceforward-tmp").write_bytes(b"half")
     assert run(delivery[0], output, "--processes=1") == 1
     after = snapshot(output / "training_images")
     assert after.keys() == before.keys()

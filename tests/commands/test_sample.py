@@ -133,10 +133,10 @@ def test_a_head_that_is_not_complete_is_made_again(generator_file, tmp_path):
     output = tmp_path / "out"
     assert sample(generator_file, output, "--yaws=0") == 0
     (output / "heads" / "0001" / "views" / "yaw+0_pitch+0.png").unlink()
-    (output / "heads" / ".0007.tmp").mkdir()  # of a killed run
+    (output / "heads" / ".0007.faceforward-tmp").mkdir()  # of a killed run
     assert sample(generator_file, output, "--yaws=0") == 0
     assert [line["reused"] for line in manifest(output)] == [True, False]
-    assert not (output / "heads" / ".0007.tmp").exists()
+    assert not (output / "heads" / ".0007.faceforward-tmp").exists()
 
 
 def test_a_head_without_a_surface_fails_and_the_others_go_on(generator_file, tmp_path, capsys):

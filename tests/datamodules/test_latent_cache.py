@@ -167,7 +167,7 @@ def test_a_damaged_shard_is_made_again(cache, photos, caplog):
 
 def test_files_of_killed_runs_are_removed_when_they_are_old(cache, photos):
     cache.folder.mkdir(parents=True)
-    old, new = cache.folder / ".a.tmp1", cache.folder / ".b.tmp2"
+    old, new = cache.folder / ".a.faceforward-tmp1", cache.folder / ".b.faceforward-tmp2"
     for path in (old, new):
         path.touch()
     os.utime(old, (0, 0))

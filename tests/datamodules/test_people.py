@@ -61,10 +61,11 @@ def test_everything_may_be_unknown():
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"age": "old"}, "cannot be read"),
+        ({"age": "12세"}, "age '12세': write years in digits"),
+        ({"face": "1.0"}, "face '1.0': write a whole number"),
         ({"age": "nan"}, "age nan"),
         ({"age": "130"}, "from 0 to 100"),
-        ({"birth": "soon"}, "not a date"),
+        ({"birth": "soon"}, "birth 'soon': write a date"),
         ({"birth": "1991", "taken": "1985"}, "before the birth"),
         ({"age": "20", "birth": "1985", "taken": "1991"}, "make it 6"),
         ({"gender": "x"}, "gender"),

@@ -70,9 +70,29 @@ def test_folder_with_csv(folder):
     reasons = [record.reason for record in records[:4]]
     assert "empty" in reasons[0]
     assert "No such file" in reasons[1]
-    assert "not a date" in reasons[2]
+    assert "birth 'x': write a date" in reasons[2]
     assert "names no file" in reasons[3]
     assert records[4].face is None
+
+
+def test_a_photograph_is_listed_once_however_the_csv_spells_it(folder):
+    (folder / "b.jpg").touch()
+    (folder / "photos.csv").write_text(f"file,age\n{folder / 'a.jpg'},6\n../photos/b.jpg,7\n", "utf-8")
+    assert [entry.id for entry in list_photos(folder)] == ["a", "b"]
+
+
+def test_a_name_that_no_disk_can_hold_is_a_record(folder):
+    (folder / "photos.csv").write_text("file,age\n" + "x" * 300 + ".jpg,6\n", "utf-8")
+    long, other = list_photos(folder)
+    assert "File name too long" in PhotoDataset([long])[0].reason
+    assert other.id == "a"
+
+
+def test_results_are_no_photographs(folder):
+    (folder / "out").mkdir()
+    assert [entry.id for entry in list_photos(folder, output=folder / "out")] == ["a"]
+    with pytest.raises(ConfigurationError, match="is the folder of the photographs"):
+        list_photos(folder, output=folder.parent / "photos" / ".." / "photos")
 
 
 def test_csv_names_the_photographs_and_nothing_else(folder):

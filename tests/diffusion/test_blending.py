@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from faceforward.diffusion.blending import LocalBlend
+from faceforward.errors import ConfigurationError
 
 
 def attention(*peaks, side=8):
@@ -40,5 +41,5 @@ def test_each_target_has_its_own_mask():
 
 @pytest.mark.parametrize("pool", [0, 2])
 def test_pool_is_odd(pool):
-    with pytest.raises(ValueError, match="odd number"):
+    with pytest.raises(ConfigurationError, match="odd number"):
         LocalBlend(pool=pool)

@@ -1,15 +1,17 @@
 import json
 import logging
+import shutil
 
 import numpy as np
 import pytest
 from lightning import Trainer
 
 from faceforward.diffusion.color import restore_colors
-from faceforward.diffusion.editing import EditSettings
+from faceforward.diffusion.editing import EditChanges, EditSettings
 from faceforward.diffusion.inversion import DirectInversion, NullTextInversion
 from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
+from faceforward.faces.mtcnn import MTCNNDetector
 from faceforward.faces.upscale import LanczosUpscaler
 from faceforward.modules.age_editor import AgeEditor, psnr
 from faceforward.modules.provenance import weights_sha256
@@ -132,7 +134,7 @@ def test_template_and_edit_are_settings(tiny_sd, astronaut):
         target_ages=[60],
         pretrained=str(tiny_sd),
         inversion=DirectInversion(steps=2),
-        edit=EditSettings(local_blend=None),
+        edit=EditChanges(local_blend="none"),
         template=PromptTemplate(template="photo of {age} year old Korean {word}"),
         upscaler=LanczosUpscaler(),
     )
@@ -140,16 +142,35 @@ def test_template_and_edit_are_settings(tiny_sd, astronaut):
     assert result.edit.target_prompts[60] == "photo of 60 year old Korean man"
 
 
+def test_what_a_change_leaves_open_comes_from_the_model(tiny_sd, tmp_path):
+    shutil.copytree(tiny_sd, tmp_path / "sd")
+    (tmp_path / "sd" / "edit_settings.json").write_text('{"guidance_scale": 2.5, "restore_colors": true}')
+    editor = AgeEditor(target_ages=[60], pretrained=str(tmp_path / "sd"), edit=EditChanges(self_replace=0.4))
+    assert editor.edit_settings == EditSettings(guidance_scale=2.5, restore_colors=True, self_replace=0.4)
+
+
+def test_how_a_backend_is_set_up_is_a_setting(tiny_sd):
+    keys = []
+    for detector in (MTCNNDetector(min_face=20), MTCNNDetector(min_face=200), MTCNNDetector(min_face=20)):
+        editor = AgeEditor(target_ages=[60], pretrained=str(tiny_sd), detector=detector)
+        keys.append(editor.settings(age=None, gender=None, targets=None, face=None))
+    assert keys[0] == keys[2] != keys[1]
+    assert json.loads(json.dumps(keys[1])) == keys[1]
+    assert keys[1]["backends"]["detector"]["min_face"] == 200
+
+
 def test_refused(tiny_sd):
     with pytest.raises(ConfigurationError, match="0 to 100"):
         AgeEditor(target_ages=[200], pretrained=str(tiny_sd))
     with pytest.raises(ConfigurationError, match=r"guidance 3 and the edit to 7\.5"):
         AgeEditor(target_ages=[20], pretrained=str(tiny_sd), inversion=NullTextInversion(guidance_scale=3.0))
-    settings = EditSettings(guidance_scale=4.0)
+    settings = EditChanges(guidance_scale=4.0)
     editor = AgeEditor(
         target_ages=[20], pretrained=str(tiny_sd), edit=settings, inversion=NullTextInversion()
     )
     assert editor.inversion.guidance == 4.0
+    with pytest.raises(ConfigurationError, match="one target needs up to 4"):
+        AgeEditor(target_ages=[20], pretrained=str(tiny_sd), max_batch=3)
     with pytest.raises(WeightsUnavailableError, match="nowhere"):
         AgeEditor(target_ages=[20], pretrained="./nowhere")
 

@@ -67,7 +67,10 @@ def fit(delivery, tiny_sd, tmp_path, capsys):
             "--data.init_args.filters.min_age=90",
             r"none of the \d+ photographs passes .*; ages here are 4",
         ),
-        ("--model.init_args.init_from=someone/nothing", r"someone/nothing.*could not be loaded"),
+        (
+            "--model.init_args.init_from=someone/nothing",
+            r"someone/nothing.*faceforward download someone/nothing",
+        ),
         (
             "--data.init_args.vae=someone/nothing",
             r"someone/nothing is no AutoencoderKL folder: .*; give",

@@ -255,7 +255,7 @@ def test_export_keeps_the_schedule(tiny_sd, tmp_path):
 
 
 def test_a_hub_id_without_network_is_named():
-    with pytest.raises(WeightsUnavailableError, match=r"someone/nothing.*could not be loaded"):
+    with pytest.raises(WeightsUnavailableError, match=r"no folder .*faceforward download someone/nothing"):
         Specialization(init_from="someone/nothing")
 
 

@@ -56,9 +56,9 @@ def test_damaged_case_counts_as_absent(tmp_path, harm):
 
 
 def test_sweep_restores_what_was_being_replaced(tmp_path):
-    (tmp_path / ".a.tmp" / "raw").mkdir(parents=True)
-    (tmp_path / ".a.old").mkdir()
-    (tmp_path / ".b.old").mkdir()
+    (tmp_path / ".a.faceforward-tmp" / "raw").mkdir(parents=True)
+    (tmp_path / ".a.faceforward-old").mkdir()
+    (tmp_path / ".b.faceforward-old").mkdir()
     (tmp_path / "b").mkdir()
     sweep(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
@@ -74,3 +74,9 @@ def test_full_disk_leaves_nothing_half_done(tmp_path):
 def test_settings_key_sees_settings_and_input():
     assert settings_key({"a": 1, "b": 2}, "s") == settings_key({"b": 2, "a": 1}, "s")
     assert len({settings_key({"a": 1}, "s"), settings_key({"a": 2}, "s"), settings_key({"a": 1}, "t")}) == 3
+
+
+@pytest.mark.parametrize("content", ["{}", '{"files": {}}', "[]", "x", '{"files": {}, "file": 3}'])
+def test_a_foreign_record_is_no_case(tmp_path, content):
+    (tmp_path / "result.json").write_text(content)
+    assert read_case(tmp_path) is None

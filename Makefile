@@ -36,9 +36,11 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# make bench BENCH="ageing.py --photos 8": any script of benchmarks/ with its arguments; benchmarks/README.md has them
+# and their figures. By itself it takes the one that needs nothing but the package: what eight ages cost.
+BENCH ?= editing_speed.py
 bench: setup
-	@echo "Each benchmark is a script with its own arguments; benchmarks/README.md gives the commands and figures."
-	@ls benchmarks/*.py
+	$(BIN)/python benchmarks/$(BENCH)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info src/*.egg-info $(DEMO)

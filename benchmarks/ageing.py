@@ -31,7 +31,7 @@ from faceforward.diffusion.inversion import (
     NullTextInversion,
 )
 from faceforward.diffusion.pipeline import load_pipeline
-from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.diffusion.prompts import saved_template
 from faceforward.faces.age import DlibAgeEstimator
 from faceforward.faces.identity import DlibEmbedder, distance
 from faceforward.metrics.age import AgeError
@@ -110,7 +110,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
     done = [r for r in done if r["key"] == {**key, "inversions": r["inversion"]}]  # of these settings
     known = {(r["file"], r["inversion"]) for r in done}
     model = load_pipeline(args.pretrained or embedded_model())
-    template, settings = PromptTemplate(), settings_of(args)
+    template, settings = saved_template(None, args.pretrained or embedded_model()), settings_of(args)
     targets = [int(age) for age in args.targets.split(",")]
     estimator, embedder = DlibAgeEstimator(), DlibEmbedder()
     if args.pictures:

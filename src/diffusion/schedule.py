@@ -39,11 +39,11 @@ class DDIMSteps:
         return len(self.timesteps)
 
     def denoise(self, index: int, latents: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """Step `index` towards the image."""
+        """Step `index` towards the image: `latents` and `output` `(N, C, h, w)`, both left as they are."""
         return (latents * self.scale[index]).add_(output, alpha=self.weight[index])
 
     def renoise(self, index: int, latents: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """Step `index` back towards the noise."""
+        """Step `index` back towards the noise; see `denoise`."""
         return latents.sub(output, alpha=self.weight[index]).div_(self.scale[index])
 
 

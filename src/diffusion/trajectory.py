@@ -98,13 +98,25 @@ class Inversion(Protocol):
 
 
 def check_single(latents: torch.Tensor) -> None:
-    """Refuse a batch: each photograph has a prompt and a trajectory of its own."""
+    """Refuse a batch: each photograph has a prompt and a trajectory of its own.
+
+    Raises:
+        ValueError: The latents are not `(1, C, h, w)`.
+    """
     if latents.ndim != 4 or len(latents) != 1:
         raise ValueError(f"give the latents of one photograph, (1, C, h, w), not {tuple(latents.shape)}")
 
 
 def check_finite(latents: torch.Tensor, what: str) -> None:
-    """Refuse latents that are no numbers any more, as half precision makes them where it overflows."""
+    """Refuse latents that are no numbers any more, as half precision makes them where it overflows.
+
+    Args:
+        latents: Of any shape.
+        what: What made them, for the message.
+
+    Raises:
+        FloatingPointError: One is infinite or no number.
+    """
     if not bool(torch.isfinite(latents).all()):
         raise FloatingPointError(
             f"{what} gave values that are not finite: use float32 or bfloat16 for the UNet"

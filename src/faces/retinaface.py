@@ -60,7 +60,11 @@ class RetinaFaceDetector:
 
 
 def load_network(weights: Path) -> Network:
-    """Build the network from a file: NHWC pixels in, the nine score, box and landmark maps out."""
+    """Build the network from a file: NHWC pixels in, the nine score, box and landmark maps out.
+
+    Raises:
+        WeightsUnavailableError: The file, or the package `retina-face`, is not here.
+    """
     if not weights.is_file():
         raise WeightsUnavailableError(
             f"There are no RetinaFace weights at {weights}: faceforward download retinaface"

@@ -50,7 +50,7 @@ class DenoisingModule(TrainedModule):
         attention: `fused` is PyTorch's; `plain` keeps the maps. Over latents of 16 x 16 on a CPU, plain steps
             are a fifth to a third shorter (the fused kernel's backward is slow there).
         gradient_checkpointing: Keep the blocks' inputs only and compute each block again in the backward
-            pass: less memory for a third more time.
+            pass: less memory for a quarter more time.
         compile: `torch.compile` the UNet.
         optimizer: See `TrainedModule`.
         lr_scheduler: See `TrainedModule`.

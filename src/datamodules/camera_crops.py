@@ -16,7 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
 from faceforward.datamodules.camera_labels import NAMES, labels_in, read_labels
-from faceforward.datamodules.draws import Draw, ordered_loader, training_loader
+from faceforward.datamodules.draws import Draw, as_draw, ordered_loader, training_loader
 from faceforward.datamodules.splits import place_of
 from faceforward.eg3d import cameras
 from faceforward.errors import ConfigurationError
@@ -145,7 +145,8 @@ class CropDataset(Dataset):
         pixels = torch.from_numpy(self._pixels(index).copy())
         return pixels.permute(2, 0, 1).float() / 127.5 - 1, self.labels[index]
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def __getitem__(self, place: Draw | int) -> dict[str, Any]:
+        draw = as_draw(place)
         image, camera = self.pair(draw.index)
         if self.mirror and draw.seed % 2:
             image, camera = image.flip(-1), cameras.mirrored(camera)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from lightning import Trainer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ class Draw:
     seed: int
 
 
+def as_draw(place: Draw | int) -> Draw:
+    """A place in the data as a `Draw`.
+
+    Where Lightning puts an order of its own in the place of ours (`trainer.overfit_batches`), plain indices
+    come; what is drawn for a sample is the same each time then.
+    """
+    return place if isinstance(place, Draw) else Draw(place, seed_of(place))
+
+
 def seed_of(*parts: int) -> int:
     """One seed in 0 .. 2^63 - 1 out of several numbers; near numbers give unrelated seeds."""
     text = ",".join(map(str, parts)).encode()
@@ -41,8 +53,9 @@ class DrawSampler(DistributedSampler):
 
     Batch `b` of a pass is the places `b R B .. (b + 1) R B - 1` of the pass's order, for `R` ranks of batch
     size `B`; each rank takes its `B` of them, so that one rank with batch size `R B` sees what `R` ranks see.
-    The last incomplete batch is dropped. An iteration starts after the batches that are done and goes to the
-    end of that pass: a resumed run sees what an unbroken one saw.
+    The last incomplete batch is dropped, and so are batches that fill no whole step of accumulated gradients,
+    whose samples would count less than others. An iteration starts after the batches that are done and goes
+    to the end of that pass: a resumed run sees what an unbroken one saw.
 
     Lightning leaves a `DistributedSampler` as it is. Its count of epochs is not used: it also goes up when a
     run stops inside one.
@@ -54,10 +67,11 @@ class DrawSampler(DistributedSampler):
         weights: One per sample: drawn with replacement in proportion to them; None gives a permutation.
         replicas: Number of ranks.
         rank: This one.
+        accumulate: Batches in a step of the optimizer.
         done: Tells how many batches of each rank the run has behind it.
 
     Raises:
-        ConfigurationError: There are fewer samples than one global batch takes.
+        ConfigurationError: There are fewer samples than one step takes.
     """
 
     def __init__(
@@ -69,16 +83,19 @@ class DrawSampler(DistributedSampler):
         weights: Sequence[float] | None = None,
         replicas: int = 1,
         rank: int = 0,
+        accumulate: int = 1,
         done: Callable[[], int] = lambda: 0,
     ) -> None:
         # Not the parent's: it wants a data set, and shares it out in another order.
         Sampler.__init__(self)
-        if size < batch_size * replicas:
+        if size < batch_size * replicas * accumulate:
+            times = f", {accumulate} times" if accumulate > 1 else ""
             raise ConfigurationError(
-                f"{size} training photographs do not fill one batch of {batch_size} on {replicas} rank(s): "
-                "lower data.init_args.batch_size or trainer.devices, or give more photographs"
+                f"{size} training photographs do not fill one batch of {batch_size} on {replicas} rank(s)"
+                f"{times}: lower data.init_args.batch_size, trainer.devices or "
+                "trainer.accumulate_grad_batches, or give more photographs"
             )
-        self.batches = size // (batch_size * replicas)
+        self.batches = size // (batch_size * replicas * accumulate) * accumulate
         self.size = size
         self.batch_size = batch_size
         self.seed = seed
@@ -105,6 +122,18 @@ class DrawSampler(DistributedSampler):
     def __len__(self) -> int:
         return self.batches * self.batch_size
 
+    def order_facts(self) -> dict[str, Any]:
+        """What the order of a run depends on, as a checkpoint keeps it."""
+        weights = "" if self.weights is None else hashlib.sha256(self.weights.numpy()).hexdigest()[:16]
+        return {
+            "photographs": self.size,
+            "batch_size": self.batch_size,
+            "ranks": self.num_replicas,
+            "batches": self.batches,
+            "seed": self.seed,
+            "weights": weights,
+        }
+
     def set_epoch(self, epoch: int) -> None:
         """Not used: see above."""
 
@@ -125,6 +154,9 @@ def training_sampler(
         batch_size: Of each rank. Resume with the same one and as many ranks: the batches done are counted.
         seed: Of the run.
         weights: See `DrawSampler`.
+
+    Raises:
+        ConfigurationError: See `DrawSampler`.
     """
     if trainer is None:
         return DrawSampler(size, batch_size, seed=seed, weights=weights)
@@ -136,6 +168,7 @@ def training_sampler(
         weights=weights,
         replicas=trainer.world_size,
         rank=trainer.global_rank,
+        accumulate=trainer.accumulate_grad_batches,
         done=lambda: progress.total.processed,  # type: ignore[attr-defined]
     )
 
@@ -150,11 +183,23 @@ class ResumableLoader(DataLoader):
     """A loader over a `DrawSampler`: tells Lightning that a run can be resumed inside an epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: the trainer knows how many batches are done."""
-        return {}
+        """What the order depends on; how many batches are done the trainer knows."""
+        return self.sampler.order_facts() if isinstance(self.sampler, DrawSampler) else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Nothing to do."""
+        """Say so when the run that is resumed drew in another order: it goes on, but not as it would have."""
+        now = self.state_dict()
+        changed = [
+            f"{name} {state_dict[name]} -> {value}"
+            for name, value in now.items()
+            if state_dict.get(name, value) != value
+        ]
+        if changed:
+            logger.warning(
+                "the checkpoint's run had another order of photographs (%s): this one goes on from its "
+                "weights, at another place of the data than an unbroken run would be",
+                ", ".join(changed),
+            )
 
 
 class FixedDraws(Sampler):

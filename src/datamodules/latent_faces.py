@@ -20,7 +20,7 @@ from faceforward.datamodules.aligned_faces import (
     read_labels,
     refuse_empty,
 )
-from faceforward.datamodules.draws import Draw, ordered_loader, training_loader
+from faceforward.datamodules.draws import Draw, as_draw, ordered_loader, training_loader
 from faceforward.datamodules.moments import encode_batch, load_vae, refuse_other_latents
 from faceforward.datamodules.splits import balance_weights, refuse_one_age
 from faceforward.errors import ConfigurationError
@@ -75,7 +75,8 @@ class LatentFacesDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+    def __getitem__(self, place: Draw | int) -> dict[str, Any]:
+        draw = as_draw(place)
         label = self.labels[draw.index]
         moments = self.moments[draw.index, draw.seed % 2 if self.mirror else 0]
         return {"moments": moments.float(), "age": label.age, "gender": label.gender, "seed": draw.seed}

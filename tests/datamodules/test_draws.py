@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from faceforward.datamodules.draws import DrawSampler, FixedDraws, collate, seed_of
+from faceforward.datamodules.draws import DrawSampler, FixedDraws, ResumableLoader, collate, seed_of
 from faceforward.diffusion.losses import draw
 from faceforward.errors import ConfigurationError
 
@@ -47,6 +47,27 @@ def test_heavier_samples_are_drawn_more_often():
 def test_too_few_photographs_for_a_batch_are_named():
     with pytest.raises(ConfigurationError, match="5 training photographs do not fill one batch of 3 on 2"):
         DrawSampler(5, 3, replicas=2)
+
+
+def test_a_pass_ends_with_whole_steps_of_accumulated_gradients():
+    sampler = DrawSampler(11, 2, accumulate=3)
+    assert sampler.batches == 3
+    assert len(list(sampler)) == len(sampler) == 6
+    with pytest.raises(ConfigurationError, match=r"2 on 1 rank\(s\), 6 times: lower .*accumulate_grad"):
+        DrawSampler(11, 2, accumulate=6)
+
+
+def test_another_order_is_said_when_a_run_is_resumed(caplog):
+    def loader(**facts):
+        sampler = DrawSampler(**{"size": 8, "batch_size": 2, "seed": 1, **facts})
+        return ResumableLoader(list(range(8)), 2, sampler=sampler)
+
+    saved = loader().state_dict()
+    loader().load_state_dict(saved)
+    loader().load_state_dict({})  # of an older checkpoint
+    assert not caplog.text
+    loader(batch_size=4, weights=[1.0] * 8).load_state_dict(saved)
+    assert "batch_size 2 -> 4, batches 4 -> 2, weights" in caplog.text
 
 
 def test_validation_draws_never_change():

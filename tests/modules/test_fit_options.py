@@ -185,3 +185,10 @@ def test_eight_bit_adamw_is_one_line_of_yaml(tiny_sd, tmp_path):
     optimizer = cli.model.optimizer([p for p in cli.model.parameters() if p.requires_grad])
     assert f"{type(optimizer).__module__}.{type(optimizer).__name__}".startswith("bitsandbytes.optim.")
     assert optimizer.param_groups[0]["lr"] == 3e-5
+
+
+def test_one_batch_can_be_overfitted(tiny_sd, data, tmp_path):
+    trainer = tiny_trainer(tmp_path, [], steps=2, overfit_batches=1)
+    with pytest.warns(UserWarning, match="overfit"):
+        trainer.fit(specialization(tiny_sd), data())
+    assert trainer.global_step == 2

@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import yaml
 
 from faceforward.cli import resolve_configs, shipped_config
 from faceforward.train import main
@@ -16,9 +17,12 @@ EXPERIMENTS = sorted((ROOT / "configs" / "experiment").glob("*.yaml"))
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
 def test_experiment_parses(path, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(["fit", "-c", str(path), "--print_config"])
+        main(["fit", "-c", str(path), "--seed_everything=77", "--print_config"])
     assert stopped.value.code == 0
-    assert "class_path: faceforward." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "class_path: faceforward." in printed
+    seeds = yaml.safe_load(printed)["data"]["init_args"]
+    assert seeds.get("seed", 77) == 77  # one seed for all that is drawn
 
 
 def test_every_yaml_is_covered():

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from faceforward.errors import UnusablePhotoError
 
@@ -55,6 +55,7 @@ class StoredFile:
         size: Bytes of the content.
         stamp: CRC-32 of a member, time of the last change of a file: with the size it tells whether the
             content is still the same.
+        offset: Where the member starts in its zip: a zip may hold several of one name.
     """
 
     path: str
@@ -62,6 +63,7 @@ class StoredFile:
     member: str | None = None
     size: int = 0
     stamp: int = 0
+    offset: int = 0
 
     @property
     def stem(self) -> str:
@@ -87,7 +89,7 @@ class StoredFile:
                 with Path(self.path).open("rb") as stream:
                     data = stream.read(limit + 1)
             else:
-                data = _read_member(self.path, self.member, limit + 1)
+                data = _read_member(self.path, self.member, self.offset, limit + 1)
         except ZIP_FAULTS as error:
             reason = getattr(error, "strerror", None) or error
             where = "in its zip " if self.member is not None else ""
@@ -170,7 +172,20 @@ def _members(path: Path, shown: str) -> Iterator[StoredFile | Rejection]:
         if parts[-1].lower().endswith(ARCHIVES):
             yield Rejection(member, "an archive inside an archive: unpack the outer one")
         else:
-            yield StoredFile(str(path), member, info.filename, info.file_size, info.CRC)
+            yield StoredFile(str(path), member, info.filename, info.file_size, info.CRC, info.header_offset)
+
+
+class _OpenZip:
+    """A zip whose members are found by name and place: by name alone the last of several would be met."""
+
+    def __init__(self, path: str) -> None:
+        self.file = zipfile.ZipFile(path)
+        self.members = {(info.filename, info.header_offset): info for info in self.file.infolist()}
+
+    def open(self, member: str, offset: int) -> IO[bytes]:
+        if (member, offset) not in self.members:
+            raise zipfile.BadZipFile(f"{member} is not where it was: the zip has been changed")
+        return self.file.open(self.members[member, offset])
 
 
 class _OpenZips:
@@ -178,26 +193,26 @@ class _OpenZips:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.files: OrderedDict[tuple[str, int, int], zipfile.ZipFile] = OrderedDict()
+        self.files: OrderedDict[tuple[str, int, int], _OpenZip] = OrderedDict()
 
-    def read(self, path: str, member: str, limit: int) -> bytes:
+    def read(self, path: str, member: str, offset: int, limit: int) -> bytes:
         status = Path(path).stat()
         key = (path, status.st_size, status.st_mtime_ns)  # a zip that was replaced is opened anew
         with self.lock:
             if key not in self.files:
-                self.files[key] = zipfile.ZipFile(path)
+                self.files[key] = _OpenZip(path)
             self.files.move_to_end(key)
             while len(self.files) > OPEN_ZIPS:
-                self.files.popitem(last=False)[1].close()
-            with self.files[key].open(member) as stream:
+                self.files.popitem(last=False)[1].file.close()
+            with self.files[key].open(member, offset) as stream:
                 return stream.read(limit)
 
 
 _open_zips = _OpenZips()
 
 
-def _read_member(path: str, member: str, limit: int) -> bytes:
-    return _open_zips.read(path, member, limit)
+def _read_member(path: str, member: str, offset: int, limit: int) -> bytes:
+    return _open_zips.read(path, member, offset, limit)
 
 
 def _forget() -> None:

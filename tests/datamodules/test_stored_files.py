@@ -133,3 +133,19 @@ def test_forked_processes_and_threads_share_nothing(tmp_path):
     for worker in (*threads, *children):
         worker.join()
     assert [child.exitcode for child in children] == [0, 0]
+
+
+def test_members_of_one_name_are_each_themselves(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.txt", "one")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("a.txt", "two")
+    assert [file.read() for file in walk(tmp_path)] == [b"one", b"two"]
+
+
+def test_a_member_that_has_moved_is_not_taken_for_another(tmp_path):
+    write(tmp_path / "a.zip", **{"a.txt": "1", "b.txt": "2"})
+    _, file = walk(tmp_path)
+    write(tmp_path / "a.zip", **{"a.txt": "longer", "b.txt": "2"})
+    with pytest.raises(UnusablePhotoError, match=r"b\.txt is not where it was: the zip has been changed"):
+        file.read()

@@ -8,6 +8,8 @@ import io
 import json
 import logging
 import math
+import re
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
@@ -15,6 +17,7 @@ from faceforward.atomic import write_atomically
 from faceforward.datamodules.people import GENDERS
 from faceforward.datamodules.stored_files import Rejection, StoredFile
 from faceforward.errors import ConfigurationError, UnusablePhotoError
+from faceforward.faces.reading import safe_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,7 +30,10 @@ logger = logging.getLogger(__name__)
 Given = Literal["train", "held-out", "val", "test"]
 Point = tuple[float, float]
 OLDEST = 120  # years; nobody in a collection is older
+LONGEST_NAME = 150  # bytes; file systems take 255, or 143, and a file that is being written has a longer name
+WHOLE_NUMBER = re.compile(r"(\d{1,18})(?:\.0*)?")
 REJECTED = "rejected.csv"
+DISPUTED = "duplicate: another label says otherwise of the same photograph, so that none of them is believed"
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,8 @@ class Collection(NamedTuple):
 def collect(items: Iterator[LabelledPhoto | Rejection], where: str) -> Collection:
     """Read a source to its end; of several photographs with one name the first stays.
 
+    Labels that say different things of the same photograph are none of them believed.
+
     Args:
         items: What `Source.read` yields.
         where: The collection, for messages.
@@ -108,11 +116,19 @@ def collect(items: Iterator[LabelledPhoto | Rejection], where: str) -> Collectio
     Raises:
         ConfigurationError: No photograph can be used.
     """
+    read = list(items)
+    said: defaultdict[tuple[object, ...], set[tuple[object, ...]]] = defaultdict(set)
+    for item in read:
+        if isinstance(item, LabelledPhoto):
+            said[_place(item)].add((item.age, item.identity, item.gender, item.given))
     photos: dict[str, LabelledPhoto] = {}
     rejected: list[Rejection] = []
-    for item in items:
+    for item in read:
         if isinstance(item, Rejection):
             rejected.append(item)
+            continue
+        if len(said[_place(item)]) > 1:
+            rejected.append(Rejection(item.file.shown, DISPUTED))
             continue
         first = photos.setdefault(item.name.casefold(), item)
         if first is not item:
@@ -126,6 +142,10 @@ def collect(items: Iterator[LabelledPhoto | Rejection], where: str) -> Collectio
             else f"{where} names no photograph"
         )
     return Collection(sorted(photos.values(), key=lambda photo: photo.name), rejected)
+
+
+def _place(photo: LabelledPhoto) -> tuple[object, ...]:
+    return photo.file.path, photo.file.member, photo.file.offset
 
 
 def write_rejected(path: Path, rejected: Sequence[Rejection], of: int) -> None:
@@ -157,6 +177,46 @@ def _examples(rejected: Sequence[Rejection], count: int = 3) -> str:
     return f"the first: {shown}"
 
 
+def name_of(text: str) -> str:
+    """The name of a photograph, safe as that of a file, from what its label calls it.
+
+    Raises:
+        UnusablePhotoError: It is none, or too long for a file's.
+    """
+    name = safe_id(text)
+    if not name.strip("."):
+        raise UnusablePhotoError(f"no file name: {text!r}")
+    length = len(name.encode())
+    if length > LONGEST_NAME:
+        raise UnusablePhotoError(
+            f"the name {name[:20]}... is too long: {length} bytes of UTF-8, {LONGEST_NAME} is the most"
+        )
+    return name
+
+
+def whole_number(text: str) -> int | None:
+    """The whole number that a person's id is, None if it is other text; spreadsheets turn 0895 into 895.0."""
+    match = WHOLE_NUMBER.fullmatch(text)
+    return int(match[1]) if match else None
+
+
+def years_of(value: object) -> int:
+    """A number of years, in whole ones.
+
+    Args:
+        value: Number or text.
+
+    Raises:
+        UnusablePhotoError: It is neither.
+    """
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise ValueError(value)
+        return math.floor(float(value))
+    except (ValueError, OverflowError) as error:
+        raise UnusablePhotoError(f"no age: {value!r}") from error
+
+
 def age_of(value: object) -> int:
     """The age that a label gives, in whole years.
 
@@ -166,12 +226,7 @@ def age_of(value: object) -> int:
     Raises:
         UnusablePhotoError: It is no age, or an impossible one.
     """
-    try:
-        if isinstance(value, bool) or not isinstance(value, int | float | str):
-            raise ValueError(value)
-        age = math.floor(float(value))
-    except (ValueError, OverflowError) as error:
-        raise UnusablePhotoError(f"no age: {value!r}") from error
+    age = years_of(value)
     if not 0 <= age <= OLDEST:
         raise UnusablePhotoError(f"impossible age {age}: it must be from 0 to {OLDEST}")
     return age

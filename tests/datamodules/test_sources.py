@@ -11,6 +11,8 @@ from faceforward.datamodules.sources import (
     collect,
     gender_of,
     given_split,
+    name_of,
+    whole_number,
     write_rejected,
 )
 from faceforward.datamodules.stored_files import Rejection, StoredFile
@@ -23,6 +25,16 @@ def test_names_are_unique_whatever_the_letter_case():
     assert [item.name for item in photos] == ["a", "b"]
     assert [item.file for item in rejected] == ["x", "B.png"]
     assert "duplicate: b.png has the same name" in rejected[1].reason
+
+
+@pytest.mark.parametrize("change", [{"age": 9}, {"identity": "z"}, {"gender": "male"}, {"given": "test"}])
+def test_labels_that_disagree_about_one_file_are_none_of_them_believed(change):
+    same, first = photo("a"), photo("c")
+    items = [first, same, photo("b"), photo("c", **change), photo("a")]
+    photos, rejected = collect(iter(items), "here")
+    assert [item.name for item in photos] == ["a", "b"]
+    assert [item.file for item in rejected] == ["c.png", "c.png", "a.png"]
+    assert ["none of them is believed" in item.reason for item in rejected] == [True, True, False]
 
 
 def test_collection_without_a_usable_photograph_is_refused():
@@ -86,3 +98,19 @@ def test_key_follows_content_and_points_and_survives_pickling():
     ]
     assert len({one.key, *(other.key for other in others)}) == 6
     assert photo("a", landmarks=one.landmarks, age=9).key == one.key  # the crop is the same
+
+
+def test_names_of_files():
+    assert name_of("a b/c.1") == "a_b_c.1"
+    assert name_of("가" * 50) == "가" * 50
+    assert name_of("\ud800") == "_"
+    for text in ("", ".", ".."):
+        with pytest.raises(UnusablePhotoError, match="no file name"):
+            name_of(text)
+    with pytest.raises(UnusablePhotoError, match=r"the name a{20}\.\.\. is too long: 400 bytes"):
+        name_of("a" * 400)
+
+
+def test_whole_numbers():
+    assert [whole_number(text) for text in ("895", "00895", "0895.0", "895.")] == [895] * 4
+    assert [whole_number(text) for text in ("", "ann", "8.5", "8_9", "-8", "9" * 5000)] == [None] * 6

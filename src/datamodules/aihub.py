@@ -14,11 +14,19 @@ import numpy as np
 
 from faceforward.datamodules.aged_faces import AgedFaces
 from faceforward.datamodules.face_crops import Cut
-from faceforward.datamodules.sources import LabelledPhoto, age_of, gender_of
+from faceforward.datamodules.sources import (
+    DISPUTED,
+    LabelledPhoto,
+    age_of,
+    gender_of,
+    name_of,
+    whole_number,
+    years_of,
+)
 from faceforward.datamodules.stored_files import Rejection, StoredFile, walk
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.detect import ordered_landmarks
-from faceforward.faces.reading import IMAGE_SUFFIXES, safe_id
+from faceforward.faces.reading import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +118,7 @@ def _matched(
     for key, (label, photo) in found.items():
         picture = pictures.get(key) or pictures.get(label.stem.casefold())
         if key in disputed:
-            yield Rejection(label.shown, "duplicate: another label says otherwise of the same photograph")
+            yield Rejection(label.shown, DISPUTED)
         elif picture is not None:
             given = photo.given or _given(picture)
             yield dataclasses.replace(photo, file=picture, given=given)
@@ -131,20 +139,13 @@ def read_label(file: StoredFile) -> LabelledPhoto:
         raise UnusablePhotoError(f"the label is not JSON: {error}") from error
     if not isinstance(label, dict) or "filename" not in label or "age_past" not in label:
         raise UnusablePhotoError("this is no label of AI Hub 71415: it lacks filename or age_past")
-    name = PurePosixPath(str(label["filename"]).strip().replace("\\", "/")).name
-    if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:  # one person's labels carry the suffix
-        name = PurePosixPath(name).stem
-    name = safe_id(name)
-    person = label.get("id")
-    if isinstance(person, float) and person.is_integer():
-        person = int(person)  # 895.0 and 895 are one person
-    known = "" if person is None else str(person).strip()
-    identity = (known or name.partition("_")[0]).zfill(4)
+    name = _name(label["filename"])
+    identity = _identity(label.get("id")) or _identity(name.partition("_")[0])
     landmarks, box = _face(label.get("annotation"))
     frame = _frame(label, landmarks)
     device = str(label.get("device") or "").strip().lower()
-    age, now = age_of(label["age_past"]), label.get("age_now")
-    if isinstance(now, int | float) and age > now + 1:  # one year: ages are counted in two ways in Korea
+    age, now = age_of(label["age_past"]), _now(label.get("age_now"))
+    if now is not None and age > now + 1:  # one year: ages are counted in two ways in Korea
         raise UnusablePhotoError(f"impossible age {age}: the person is {now} now")
     return LabelledPhoto(
         name=name,
@@ -158,6 +159,35 @@ def read_label(file: StoredFile) -> LabelledPhoto:
         device=device or None,
         given=_given(file),
     )
+
+
+def _name(filename: object) -> str:
+    """Name of the photograph, without folders and suffix."""
+    if not isinstance(filename, str):
+        raise UnusablePhotoError(f"no file name: {filename!r}")
+    name = PurePosixPath(filename.strip().replace("\\", "/")).name
+    if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES:  # one person's labels carry the suffix
+        name = PurePosixPath(name).stem
+    return name_of(name)
+
+
+def _identity(person: object) -> str:
+    """The person as the zips' names have it: 895, 895.0, "895" and "00895" are all 0895; "" if unknown."""
+    if isinstance(person, float) and person.is_integer():
+        person = int(person)
+    if isinstance(person, bool) or not isinstance(person, int | str | None):
+        raise UnusablePhotoError(f"the label's id is neither a whole number nor text: {person!r}")
+    text = "" if person is None else str(person).strip()
+    number = whole_number(text)
+    return text and (text if number is None else str(number)).zfill(4)
+
+
+def _now(value: object) -> int | None:
+    """The person's age today, which is not needed."""
+    try:
+        return years_of(value)
+    except UnusablePhotoError:
+        return None
 
 
 def _face(annotation: Any) -> tuple[tuple[Point, ...], tuple[float, float, float, float] | None]:

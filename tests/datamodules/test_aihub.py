@@ -1,6 +1,7 @@
 """Reading AI Hub 71415: the delivered tree, every oddity, every fault."""
 
 import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,15 @@ def test_duplicates(astronaut, tmp_path, agree):
         ({"age_past": True}, "no age: True"),
         ({"age_past": -1}, "impossible age -1"),
         ({"age_past": 52, "age_now": 45}, "impossible age 52: the person is 45 now"),
+        ({"age_past": "60", "age_now": "45"}, "impossible age 60: the person is 45 now"),
+        ({"filename": ""}, "no file name: ''"),
+        ({"filename": "a/.."}, "no file name: '..'"),
+        ({"filename": None}, "no file name: None"),
+        ({"filename": "가" * 51}, "is too long: 153 bytes of UTF-8, 150 is the most"),
+        ({"id": {"a": 1}}, "neither a whole number nor text: {'a': 1}"),
+        ({"id": [11]}, r"neither a whole number nor text: \[11\]"),
+        ({"id": True}, "neither a whole number nor text: True"),
+        ({"id": 895.5}, "neither a whole number nor text: 895.5"),
         ({"width": "wide"}, "wrong size: the label says 'wide'"),
         ({"width": 20, "height": 20}, "lie outside the picture of 20 x 20"),
         ({"width": float("inf")}, "wrong size: the label says inf"),
@@ -141,7 +151,13 @@ def test_labels_that_lack_what_is_not_needed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "identity"), [(895, "0895"), (895.0, "0895"), ("895", "0895"), (" ", "0012")]
+    ("given", "identity"),
+    [
+        *((form, "0895") for form in (895, 895.0, "895", "00895", " 0895", "0895.0")),
+        *((form, "0012") for form in (" ", None)),
+        (12345, "12345"),
+        ("K-7", "0K-7"),
+    ],
 )
 def test_one_person_has_one_id_however_it_is_written(tmp_path, given, identity):
     content = json.loads(label("0012_1980_30_1_D", 1, 30)) | {"id": given}
@@ -149,6 +165,26 @@ def test_one_person_has_one_id_however_it_is_written(tmp_path, given, identity):
     (tmp_path / "x.json").write_text(json.dumps(content))
     photo = read_label(stored(tmp_path / "x.json", "x.json"))
     assert (photo.identity, photo.box) == (identity, None)
+
+
+@pytest.mark.parametrize("now", [None, "", "unknown", [45]])
+def test_an_age_today_that_is_none_is_not_needed(tmp_path, now):
+    (tmp_path / "x.json").write_bytes(label("x", 1, 30, age_now=now))
+    assert read_label(stored(tmp_path / "x.json", "x.json")).age == 30
+
+
+def test_two_labels_of_one_name_in_a_zip_are_both_read(astronaut, tmp_path):
+    name, other = "0007_1980_30_00000001_D", "0007_1980_40_00000002_D"
+    with zipfile.ZipFile(tmp_path / "TL_0007.zip", "w") as archive:
+        archive.writestr(f"{name}.json", label(name, 7, 30))
+        archive.writestr(f"{other}.json", label(other, 7, 40))
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr(f"{name}.json", label(name, 7, 31))
+    write_zip(tmp_path / "TS_0007.zip", {f"{key}.png": picture(astronaut, 0) for key in (name, other)})
+    photos, rejected = read(tmp_path)
+    assert [photo.name for photo in photos] == [other]
+    assert [item.file for item in rejected] == [f"TL_0007.zip/{name}.json"] * 2
+    assert all("none of them is believed" in item.reason for item in rejected)
 
 
 def test_wrong_root_is_named(tmp_path):

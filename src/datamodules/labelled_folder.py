@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter, defaultdict
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,20 @@ from faceforward.datamodules.aged_faces import AgedFaces
 from faceforward.datamodules.face_crops import Cut
 from faceforward.datamodules.index import INDEX, read_index
 from faceforward.datamodules.people import read_people
-from faceforward.datamodules.sources import LabelledPhoto, age_of, gender_of, given_split
+from faceforward.datamodules.sources import (
+    LabelledPhoto,
+    age_of,
+    gender_of,
+    given_split,
+    name_of,
+    whole_number,
+)
 from faceforward.datamodules.stored_files import Rejection, stored
 from faceforward.errors import ConfigurationError, UnusablePhotoError
-from faceforward.faces.reading import IMAGE_SUFFIXES, safe_id
+from faceforward.faces.reading import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +43,7 @@ class FolderSource:
     - `training_ages.npy` and `training_images/`, FADING's form: text `[[name, age], ...]`. Nothing is known
       about persons: each photograph counts as a person of its own, so that one person may be in two splits;
     - `labels.csv`: `file, age` and, if known, `gender, identity, split` (train, val, test); files are
-      relative to it. Without `identity` the same holds.
+      relative to it. Without `identity` the same holds; 895, 0895 and 895.0 are one person.
 
     Args:
         root: The folder, or the CSV file itself.
@@ -100,8 +108,8 @@ def read_ages(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _photos(rows: Iterable[Mapping[str, Any]], folder: Path) -> Iterator[LabelledPhoto | Rejection]:
-    for row in rows:
+def _photos(rows: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[LabelledPhoto | Rejection]:
+    for row in _one_form(rows):
         shown = str(row["file"])
         try:
             yield _photo(row, folder)
@@ -112,12 +120,29 @@ def _photos(rows: Iterable[Mapping[str, Any]], folder: Path) -> Iterator[Labelle
             yield Rejection(shown, f"{error}{cut}")
 
 
+def _one_form(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Rows in which a person whose number is written in several ways has the most usual of them."""
+    forms: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        person = str(row.get("identity") or "")
+        number = whole_number(person)
+        if number is not None:
+            forms[number][person] += 1
+    usual = {
+        form: max(sorted(counts), key=counts.__getitem__) for counts in forms.values() for form in counts
+    }
+    for row in rows:
+        person = str(row.get("identity") or "")
+        yield {**row, "identity": usual.get(person, person)}
+
+
 def _photo(row: Mapping[str, Any], folder: Path) -> LabelledPhoto:
     shown = str(row["file"])
     if not shown:
         raise UnusablePhotoError("the line names no file")
     file = stored(folder / shown, shown)
-    name = safe_id(str(PurePosixPath(shown.replace("\\", "/")).with_suffix("")))
+    path = PurePosixPath(shown.replace("\\", "/"))
+    name = name_of(str(path.parent / path.stem))
     return LabelledPhoto(
         name=name,
         file=file,

@@ -127,3 +127,37 @@ def test_damaged_arrays_are_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         read_ages(path)
+
+
+def test_a_file_at_two_ages_is_not_believed_either_of_them(images, tmp_path):
+    save(tmp_path, [["00000.jpg", "1"], ["00001.jpg", "5"], ["00002.jpg", "7"], ["./00001.jpg", "50"]])
+    photos, rejected = read(tmp_path)
+    assert [photo.name for photo in photos] == ["00000", "00002"]
+    assert [item.file for item in rejected] == ["00001.jpg", "./00001.jpg"]
+    assert all("another label says otherwise" in item.reason for item in rejected)
+
+
+def test_names_that_are_too_long_for_a_crop_are_listed(images, tmp_path, astronaut):
+    name = f"{'a' * 160}.png"
+    (images / name).write_bytes(picture(astronaut, 0, side=32))
+    save(tmp_path, [["00000.jpg", "1"], ["00001.jpg", "2"], ["00002.jpg", "3"], [name, "5"]])
+    photos, rejected = read(tmp_path)
+    assert len(photos) == 3
+    assert [item.file for item in rejected] == [name]
+    assert "is too long: 160 bytes" in rejected[0].reason
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        (["0895", "00895", "0895"], ["0895"] * 3),
+        (["895.0", "895", "895"], ["895"] * 3),
+        (["895", "0896", "ann"], ["895", "0896", "ann"]),
+        (["895", "", ""], ["895", "training_images_00001", "training_images_00002"]),
+    ],
+)
+def test_a_person_whose_number_is_written_in_several_ways_is_one(images, tmp_path, written, read_as):
+    """In the form that is usual there, so that nobody changes the split whose number has one form only."""
+    lines = [f"training_images/{index:05d}.jpg,{index},{id}\n" for index, id in enumerate(written)]
+    (tmp_path / "labels.csv").write_text("file,age,identity\n" + "".join(lines))
+    assert [photo.identity for photo in read(tmp_path).photos] == read_as

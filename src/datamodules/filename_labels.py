@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from faceforward.datamodules.aged_faces import AgedFaces
 from faceforward.datamodules.face_crops import Cut
-from faceforward.datamodules.sources import LabelledPhoto, age_of, gender_of
+from faceforward.datamodules.sources import LabelledPhoto, age_of, gender_of, name_of
 from faceforward.datamodules.stored_files import Rejection, StoredFile, walk
 from faceforward.errors import ConfigurationError, UnusablePhotoError
-from faceforward.faces.reading import IMAGE_SUFFIXES, safe_id
+from faceforward.faces.reading import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,10 +76,9 @@ def _utk_photo(file: StoredFile) -> LabelledPhoto | Rejection:
     if match is None:
         return Rejection(file.shown, "the name is not [age]_[gender]_[race]_[date].jpg")
     try:
-        age = age_of(match[1])
+        age, name = age_of(match[1]), name_of("_".join(match.groups()[:4]))
     except UnusablePhotoError as error:
         return Rejection(file.shown, str(error))
-    name = safe_id("_".join(match.groups()[:4]))
     return LabelledPhoto(name, file, age, name, "male" if match[2] == "0" else "female")
 
 
@@ -116,16 +115,24 @@ class FFHQAgingSource:
                 yield file
             elif PurePosixPath(file.shown).name == FFHQ_LABELS:
                 labels = labels or file
-            elif file.suffix in IMAGE_SUFFIXES and re.fullmatch(r"\d{5}", file.stem) and not _is_map(file):
-                pictures.setdefault(int(file.stem), file)
+            elif file.suffix not in IMAGE_SUFFIXES or _is_map(file):
+                continue
+            elif re.fullmatch(r"\d{5}", file.stem):
+                first = pictures.setdefault(int(file.stem), file)
+                if first is not file:
+                    yield Rejection(file.shown, f"duplicate: {first.shown} has the same name and is taken")
+            else:
+                yield Rejection(file.shown, "the name is not that of an FFHQ picture, as 00012.png is")
         if labels is None:
             raise ConfigurationError(
                 f"there is no {FFHQ_LABELS} under {self.root}: put it beside the pictures"
             )
         unsure = 0
+        labelled: set[int] = set()
         for row in _ffhq_rows(labels):
             shown = row["image_number"]
             try:
+                labelled.add(int(shown))
                 if float(row["age_group_confidence"]) < self.min_confidence:
                     unsure += 1
                     continue
@@ -134,6 +141,9 @@ class FFHQAgingSource:
                 yield Rejection(shown, "the line of the labels is no FFHQ-Aging label")
             except UnusablePhotoError as error:
                 yield Rejection(shown, str(error))
+        for number, file in pictures.items():
+            if number not in labelled:
+                yield Rejection(file.shown, "there is no label for this picture")
         if unsure:
             logger.info("%d photographs have an age group less sure than %g", unsure, self.min_confidence)
 

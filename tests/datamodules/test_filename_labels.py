@@ -26,6 +26,7 @@ def test_utkface_names(astronaut, tmp_path):
         "61_1_20170109142408075.jpg.chip.jpg",
         "130_0_0_20170120134744097.jpg",
         "26_2_2_20170116184024662.jpg",
+        f"26_1_2_{'2' * 200}.jpg",
     ]
     (tmp_path / "part1").mkdir()
     for name in names[:3]:
@@ -41,6 +42,7 @@ def test_utkface_names(astronaut, tmp_path):
     assert "is not [age]_[gender]_[race]" in reasons[f"part2.zip/{names[3]}"]
     assert "impossible age 130" in reasons[f"part2.zip/{names[4]}"]
     assert "is not [age]_[gender]_[race]" in reasons[f"part2.zip/{names[5]}"]
+    assert "is too long" in reasons[f"part2.zip/{names[6]}"]
 
 
 def ffhq(tmp_path, astronaut, lines, numbers):
@@ -75,6 +77,22 @@ def test_ffhq_aging_groups_and_splits(astronaut, tmp_path):
     assert [item.file for item in rejected] == ["4", "five"]
     sure = read(FFHQAgingSource(root, min_confidence=0.6)).photos
     assert [photo.name for photo in sure] == ["00000", "68500", "69000"]
+
+
+def test_ffhq_aging_lists_every_picture_that_is_not_used(astronaut, tmp_path):
+    lines = [f"{number},0-2,0.{number},male,0.9,1,1,1,0,0,None" for number in (1, 9)]
+    root = ffhq(tmp_path, astronaut, lines, (1, 9, 12))
+    folder = root / "ffhq_aging128x128" / "00000"
+    (folder / "000012.png").write_bytes(picture(astronaut, 0, side=32))
+    (root / "small").mkdir()
+    (root / "small" / "00009.png").write_bytes(picture(astronaut, 0, side=32))
+    photos, rejected = read(FFHQAgingSource(root, min_confidence=0.5))
+    assert [photo.name for photo in photos] == ["00009"]  # 1 is less sure: left out, not bad
+    assert {item.file.rpartition("00/")[2]: item.reason for item in rejected} == {
+        "000012.png": "the name is not that of an FFHQ picture, as 00012.png is",
+        "small/00009.png": "duplicate: ffhq_aging128x128/00000/00009.png has the same name and is taken",
+        "00012.png": "there is no label for this picture",
+    }
 
 
 def test_group_ages_are_those_of_the_docstring():

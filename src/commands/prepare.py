@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -238,7 +239,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"faceforward prepare: {error}\n")
         return 2
     except OSError as error:
-        return _stopped(f"{options.output} cannot be written: {error}. Make room")
+        room = ". Make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        return _stopped(f"{options.output} cannot be written: {error}{room}")
     except BrokenProcessPool:
         return _stopped("a process was killed, most likely for lack of memory: take fewer --processes")
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -74,12 +75,17 @@ class CropWriter:
             logger.exception("the crop of %s failed", photo.file.shown)
             return Rejection(photo.file.shown, f"making the crop failed: {type(error).__name__}: {error}")
         target = self.folder / self.file_of(photo)
-        with atomic_file(target) as temporary:
-            if self.suffix == ".png":
-                Image.fromarray(pixels).save(temporary, "PNG", **PNG)
-            else:
-                Image.fromarray(pixels).save(temporary, "JPEG", **JPEG)
-            size = temporary.stat().st_size
+        try:
+            with atomic_file(target) as temporary:
+                if self.suffix == ".png":
+                    Image.fromarray(pixels).save(temporary, "PNG", **PNG)
+                else:
+                    Image.fromarray(pixels).save(temporary, "JPEG", **JPEG)
+                size = temporary.stat().st_size
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # the others are the disk's, not this photograph's
+                raise
+            return Rejection(photo.file.shown, f"the name of its crop is too long for a file: {target.name}")
         return {"bytes": size, **vars(quality), "warnings": " ".join(quality.warnings) or None}
 
     def write_all(

@@ -65,11 +65,16 @@ def write_index(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     """
     arrow, parquet = _arrow()
     schema = arrow.schema([(name, getattr(arrow, kind)()) for name, kind in COLUMNS.items()])
-    columns = {
-        name: [None if row.get(name) != row.get(name) else row.get(name) for row in rows] for name in COLUMNS
-    }
+    columns = {name: [_writable(row.get(name)) for row in rows] for name in COLUMNS}
     with atomic_file(path) as temporary:
         parquet.write_table(arrow.table(columns, schema=schema), temporary)
+
+
+def _writable(value: Any) -> Any:
+    """NaN as null; lone surrogates, of which Arrow's text has none, as backslash escapes."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    return None if value != value else value
 
 
 def read_index(path: Path, columns: Sequence[str]) -> list[dict[str, Any]]:

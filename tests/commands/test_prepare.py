@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aihub_corpus import LANDMARKS, SIDE, write_bad, write_good
+from aihub_corpus import LANDMARKS, SIDE, label, picture, write_bad, write_good
 from faceforward.commands import prepare
 from faceforward.datamodules.crop_writer import CropWriter, Journal
 from faceforward.datamodules.index import COLUMNS, read_index
@@ -159,6 +159,24 @@ def test_all_good_is_exit_0_and_a_prepared_folder_can_be_prepared(delivery, prep
     assert read_index(tmp_path / "small" / "index.parquet", ["yaw"])[0] == {"yaw": None}
 
 
+def test_labels_that_are_no_names_cost_their_photographs_only(astronaut, tmp_path):
+    """The longest name, no name, and an id that is no valid text."""
+    root, good = tmp_path / "root", "0007_1980_40_00000002_D"
+    root.mkdir()
+    for stem, name, id in (("a", "x" * 400, 7), ("b", "", 7), ("c", good, "\ud800"), ("d", "..", 7)):
+        (root / f"{stem}.json").write_bytes(label(name, id, 40))
+        (root / f"{stem}.png").write_bytes(picture(astronaut, 0))
+    assert run(root, tmp_path / "out", "--processes=1") == 1
+    assert [path.name for path in (tmp_path / "out" / "training_images").iterdir()] == [f"{good}.jpg"]
+    (row,) = read_index(tmp_path / "out" / "index.parquet", ["identity"])
+    assert row == {"identity": "000\\ud800"}
+    with (tmp_path / "out" / "rejected.csv").open(newline="", encoding="utf-8") as stream:
+        reasons = {row["file"]: row["reason"] for row in csv.DictReader(stream)}
+    assert reasons.keys() == {"a.json", "b.json", "d.json"}
+    assert "is too long: 400 bytes" in reasons["a.json"]
+    assert reasons["b.json"] == "no file name: ''"
+
+
 def test_detector_instead_of_labels(delivery, tmp_path, astronaut):
     root = tmp_path / "root"
     shutil.copytree(delivery[0] / "Validation" / "01.source" / "VS_0897", root)
@@ -222,6 +240,14 @@ def test_full_disk_is_exit_1(delivery, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(CropWriter, "write", fail)
     assert run(delivery[0], tmp_path / "out", "--processes=1") == 1
     assert "No space left on device. Make room" in capsys.readouterr().err
+
+
+def test_room_is_not_the_advice_where_it_is_not_lacking(delivery, tmp_path, capsys):
+    (tmp_path / "locked").touch()
+    assert run(delivery[0], tmp_path / "locked" / "out", "--processes=1") == 1
+    error = capsys.readouterr().err
+    assert "Not a directory" in error
+    assert "Make room" not in error
 
 
 def test_killed_process_is_exit_1(delivery, tmp_path, capsys, monkeypatch):

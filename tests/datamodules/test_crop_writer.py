@@ -1,5 +1,6 @@
 """Crops on disk, their journal, and several processes."""
 
+import dataclasses
 import json
 import pickle
 import subprocess
@@ -113,3 +114,9 @@ def test_journal_knows_what_is_done(writer, photos, tmp_path, caplog):
     journal.keep({"0.jpg"}, writer.folder)
     assert [file.name for file in writer.folder.iterdir()] == ["foreign.jpg"]
     assert list(Journal(path).lines) == ["0.jpg"]
+
+
+def test_a_name_that_no_file_can_have_costs_its_photograph_only(writer, photos):
+    made = writer.write(dataclasses.replace(photos[0], name="a" * 400))
+    assert made == Rejection("0.png", f"the name of its crop is too long for a file: {'a' * 400}.jpg")
+    assert list(writer.folder.iterdir()) == []

@@ -18,6 +18,13 @@ def test_index_is_plain_parquet(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["index.parquet"]
 
 
+def test_text_that_arrow_cannot_hold_is_escaped(tmp_path):
+    write_index(tmp_path / "index.parquet", [{"name": "한.jpg", "original": "\udcff.png"}])
+    assert read_index(tmp_path / "index.parquet", ["name", "original"]) == [
+        {"name": "한.jpg", "original": "\\udcff.png"}
+    ]
+
+
 def test_a_failure_leaves_the_old_index(tmp_path):
     import pyarrow
 

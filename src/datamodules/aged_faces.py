@@ -128,6 +128,13 @@ class AgedFaces(LightningDataModule):
         return ["train"] if self.trainer and not self.trainer.limit_val_batches else ["train", "val"]
 
     def _check(self, split: Split, photos: Sequence[LabelledPhoto]) -> None:
+        if not photos and split == "train":
+            raise ConfigurationError(
+                f"{self.root} has no photograph left for the split 'train': give more people, wider "
+                "data.init_args.filters, smaller data.init_args.val_share and test_share (now "
+                f"{self.val_share} val, {self.test_share} test), or people whom the collection does not hold "
+                "out (AI Hub: the folder Training)"
+            )
         if not photos:
             share = "test_share" if split == "test" else "val_share"
             raise ConfigurationError(

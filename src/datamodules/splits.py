@@ -97,7 +97,7 @@ def _few_of_each(photos: Sequence[LabelledPhoto], count: int, seed: int) -> list
 
 
 def _digest(text: str) -> int:
-    raw = text.encode(errors="surrogateescape")
+    raw = text.encode(errors="surrogatepass")  # JSON may hold halves of surrogate pairs
     return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big")
 
 
@@ -117,8 +117,9 @@ def split_by_identity(
 
     What the collection gives is respected: a `train` person is never held out. `held-out` people are divided
     between val and test in the proportion of the shares, people without a split in proportion to all three.
-    Where the collection gives nothing but `train` (one half of it was downloaded) it is taken as giving
-    nothing. Of a person who is given several splits all photographs go to the last of train, val, test.
+    Where the collection gives nothing but `train`, or nothing but `held-out` (one half of it was downloaded),
+    it is taken as giving nothing. Of a person who is given several splits all photographs go to the last of
+    train, val, test.
 
     Args:
         photos: All of the collection, in any order, which each split keeps.
@@ -142,8 +143,9 @@ def split_by_identity(
         if photo.given is not None:
             given[photo.identity].add(photo.given)
     everyone = {photo.identity for photo in photos}
-    if given.keys() == everyone and set().union(*given.values()) == {"train"}:
-        logger.info("the collection gives no split but train: its people are divided by their hash")
+    only = set().union(*given.values())
+    if given.keys() == everyone and only in ({"train"}, {"held-out"}):
+        logger.info("the collection gives no split but %s: its people are divided by their hash", *only)
         given.clear()
     torn = [identity for identity, splits in given.items() if len(splits) > 1]
     if torn:

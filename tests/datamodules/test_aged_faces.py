@@ -126,6 +126,27 @@ def test_empty_splits_are_refused(delivery, tiny_vae):
         data.setup("test")
 
 
+def test_an_empty_train_split_gets_advice_of_its_own(tiny_vae, tmp_path, astronaut):
+    for index in range(2):
+        (tmp_path / f"{index}.png").write_bytes(picture(astronaut, index, side=32))
+    (tmp_path / "labels.csv").write_text("file,age,split\n0.png,3,test\n1.png,9,val\n")
+    data = LabelledFolder(str(tmp_path), str(tiny_vae), cache_dir=str(tmp_path / "cache"))
+    with pytest.raises(
+        ConfigurationError,
+        match=r"left for the split 'train': .* smaller data\.init_args\.val_share and test_share "
+        r"\(now 0\.05 val, 0\.05 test\), or people whom the collection does not hold out \(AI Hub: .*\)",
+    ):
+        data.prepare_data()
+
+
+def test_the_validation_half_alone_can_be_trained_on(tiny_vae, delivery, tmp_path):
+    arguments = {"val_share": 0.3, "cache_dir": str(tmp_path), "rejected": str(tmp_path / "rejected.csv")}
+    data = AIHubAging(str(delivery[0] / "Validation"), str(tiny_vae), **arguments)
+    ready(data)
+    assert data.datasets["train"]
+    assert data.datasets["val"]
+
+
 def test_latents_that_are_not_there_are_named(delivery, tiny_vae, tmp_path):
     data = make(delivery, tiny_vae, cache_dir=str(tmp_path))
     with pytest.raises(

@@ -157,3 +157,23 @@ def test_weights_draw_each_bin_of_ages_as_often():
     assert balance_weights(ages, 0.5)[0] == pytest.approx(0.5)
     with pytest.raises(ConfigurationError, match="balance is -1"):
         balance_weights(ages, -1)
+
+
+def test_a_half_that_is_held_out_only_is_divided_and_a_test_set_is_not(caplog):
+    with caplog.at_level(logging.INFO):
+        splits = split_by_identity(crowd(given="held-out"), val_share=0.1, test_share=0.1)
+    assert "no split but held-out" in caplog.text
+    assert splits == split_by_identity(crowd(given="held-out"), val_share=0.1, test_share=0.1)
+    assert len(people(splits["train"])) == pytest.approx(320, abs=30)
+    assert all(splits.values())
+    told = split_by_identity(crowd(given="test"))
+    assert [len(told[split]) for split in ("train", "val", "test")] == [0, 0, 1200]
+
+
+def test_ids_that_are_no_valid_text_have_their_place():
+    photos = [
+        photo(f"{index}", identity=identity) for index, identity in enumerate(["\ud800", "\udcff", "a"])
+    ]
+    splits = split_by_identity(photos, filters=Filters(photos_per_person=1))
+    assert sum(map(len, splits.values())) == 3
+    assert place_of("\ud800") != place_of("\udcff")

@@ -56,7 +56,7 @@ def cut(image: np.ndarray, window: Window, size: int) -> np.ndarray:
 
 
 def resized(picture: np.ndarray, side: int) -> np.ndarray:
-    """A square picture, `(s, s, 3)` uint8 RGB, at another side, with Lanczos; itself where the side is right."""
+    """A square picture, `(s, s, 3)` uint8 RGB, at another side, by Lanczos; itself if the side is right."""
     if picture.shape[:2] == (side, side):
         return picture
     return np.array(Image.fromarray(picture).resize((side, side), Image.Resampling.LANCZOS))

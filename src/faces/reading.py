@@ -139,7 +139,9 @@ def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Ima
             "AVIF), or the start of the file is damaged."
         ) from error
     except Exception as error:  # decoders raise anything on damaged files: it becomes the photograph's record
-        raise UnusablePhotoError(f"The picture is damaged and cannot be opened ({_said(error)}).") from error
+        raise UnusablePhotoError(
+            f"The picture is damaged and cannot be opened ({_said(error)}): copy or send it again."
+        ) from error
     with image:
         width, height = image.size
         if width * height > max_pixels:

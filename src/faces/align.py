@@ -9,6 +9,7 @@ import numpy as np
 
 BLUR = 0.02  # deviation of the blur of padded parts, in crop sides, as in FFHQ
 FADE = 0.3  # at this distance from the photograph, in crop sides, the padding has faded to one colour
+STRIP = 64  # rows that are blurred at a time
 FEATHER = 0.1  # width of the soft edge of a pasted crop, in crop sides
 
 
@@ -109,10 +110,13 @@ def cut_out(pixels: np.ndarray, alignment: Alignment) -> np.ndarray:
     size = alignment.size
     crop = _warped(pixels, alignment.matrix, (size, size)).astype(np.float32)
     outside = _outside(alignment, pixels.shape) / (alignment.scale * size)
-    if outside.max() > 0:
-        blurred = cv2.GaussianBlur(crop, (0, 0), max(BLUR * size, 0.5), borderType=cv2.BORDER_REFLECT_101)
-        crop += (blurred - crop) * np.clip(outside * 3 / FADE, 0, 1)[..., None]
-        crop += (np.median(crop, axis=(0, 1)) - crop) * np.clip(outside / FADE, 0, 1)[..., None]
+    where = outside > 0
+    if where.any():  # most often a few hundredths of the crop: only they are worked on
+        distance, filled = outside[where][:, None], crop[where]
+        filled += (_blurred(crop, where, max(BLUR * size, 0.5)) - filled) * np.clip(distance * 3 / FADE, 0, 1)
+        crop[where] = filled
+        filled += (np.median(crop, axis=(0, 1)) - filled) * np.clip(distance / FADE, 0, 1)
+        crop[where] = filled
     return np.rint(np.clip(crop, 0, 255)).astype(np.uint8)
 
 
@@ -157,9 +161,27 @@ def _mapped(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return np.asarray(points, dtype=np.float64) @ matrix[:2, :2].T + matrix[:2, 2]
 
 
+def _blurred(crop: np.ndarray, where: np.ndarray, deviation: float) -> np.ndarray:
+    """Return the blurred crop at the `(S, S)` places that are asked for, `(N, 3)`; no more is blurred."""
+    size, half = len(crop), (len(crop) + 1) // 2
+    reach = (round(8 * deviation + 1) | 1) // 2  # of OpenCV's kernel
+    result = np.empty_like(crop)
+    for top in range(0, size, STRIP):
+        for left in (0, half):
+            columns = np.flatnonzero(where[top : top + STRIP, left : left + half].any(axis=0))
+            if not len(columns):
+                continue
+            x0, x1, y0, y1 = left + columns[0], left + columns[-1] + 1, top, min(top + STRIP, size)
+            x, y = max(x0 - reach, 0), max(y0 - reach, 0)
+            around = np.ascontiguousarray(crop[y : y1 + reach, x : x1 + reach])
+            soft = cv2.GaussianBlur(around, (0, 0), deviation, borderType=cv2.BORDER_REFLECT_101)
+            result[y0:y1, x0:x1] = soft[y0 - y : y1 - y, x0 - x : x1 - x]
+    return result[where]
+
+
 def _grid(matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Return x and y, `(height, width)` each, of the pixels of a `(width, height)` picture under `matrix`."""
-    x, y = np.meshgrid(np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32))
+    x, y = np.arange(size[0], dtype=np.float32), np.arange(size[1], dtype=np.float32)[:, None]
     (a, b, c), (d, e, f) = matrix[:2]
     return a * x + b * y + c, d * x + e * y + f
 
@@ -167,7 +189,10 @@ def _grid(matrix: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.nda
 def _outside(alignment: Alignment, shape: tuple[int, ...]) -> np.ndarray:
     """Return how far each crop pixel lies outside the photograph, in its pixels, `(size, size)`; 0 inside."""
     x, y = _grid(alignment.matrix, (alignment.size, alignment.size))
-    return np.maximum.reduce([np.zeros_like(x), -x, x - (shape[1] - 1), -y, y - (shape[0] - 1)])
+    outside = np.maximum(-x, 0)
+    for beyond in (x - (shape[1] - 1), -y, y - (shape[0] - 1)):
+        np.maximum(outside, beyond, out=outside)
+    return outside
 
 
 def _feather(to_crop: np.ndarray, size: tuple[int, int], side: int) -> np.ndarray:
@@ -203,7 +228,8 @@ def _warped(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np
 def _shrunk(pixels: np.ndarray, matrix: np.ndarray, factor: int) -> tuple[np.ndarray, np.ndarray]:
     """Shrink the source about `factor` times and return the matrix to the smaller one."""
     height, width = pixels.shape[:2]
-    small = (max(1, round(width / factor)), max(1, round(height / factor)))
+    # Two pixels at least: OpenCV 5.0 never comes back from reflecting a picture of one.
+    small = (max(2, round(width / factor)), max(2, round(height / factor)))
     step = np.divide(small, (width, height))
     shrink = np.array([[step[0], 0, step[0] / 2 - 0.5], [0, step[1], step[1] / 2 - 0.5], [0, 0, 1]])
     return cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), shrink @ matrix

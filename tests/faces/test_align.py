@@ -6,7 +6,18 @@ import cv2
 import numpy as np
 import pytest
 
-from faceforward.faces.align import Alignment, align, alignment_of, padded_share, paste_back
+from faceforward.faces.align import (
+    BLUR,
+    FADE,
+    Alignment,
+    _outside,
+    _warped,
+    align,
+    alignment_of,
+    cut_out,
+    padded_share,
+    paste_back,
+)
 
 #: The astronaut's.
 UPRIGHT = np.array([[204.0, 101.0], [247.0, 103.0], [226.0, 129.0], [201.0, 140.0], [246.0, 141.0]])
@@ -101,6 +112,26 @@ def test_pixels_of_the_photograph_are_never_blurred(astronaut):
     x = alignment.points_to_photo(np.stack([np.arange(256), np.full(256, 128)], axis=1))[:, 0]
     inside = x > 200
     assert np.abs(whole[:, inside].astype(int) - filled[:, inside]).max() <= 1
+
+
+def test_only_what_lies_outside_is_filled_and_as_if_all_were_blurred(astronaut):
+    """Strips of rows, each half of its own, give the bits that blurring the whole crop gives."""
+    for size in (17, 100, 256):
+        for degrees, shift in ((0, 0), (20, 150), (80, -100)):
+            alignment = alignment_of(rotated(UPRIGHT, degrees, UPRIGHT.mean(axis=0)) + shift, size)
+            outside = _outside(alignment, astronaut.shape) / (alignment.scale * size)
+            crop = _warped(astronaut, alignment.matrix, (size, size)).astype(np.float32)
+            blurred = cv2.GaussianBlur(crop, (0, 0), max(BLUR * size, 0.5), borderType=cv2.BORDER_REFLECT_101)
+            crop += (blurred - crop) * np.clip(outside * 3 / FADE, 0, 1)[..., None]
+            crop += (np.median(crop, axis=(0, 1)) - crop) * np.clip(outside / FADE, 0, 1)[..., None]
+            expected = np.rint(np.clip(crop, 0, 255)).astype(np.uint8)
+            assert (cut_out(astronaut, alignment) == expected).all()
+
+
+def test_a_crop_many_times_as_large_as_its_photograph_comes_to_an_end(astronaut):
+    """Landmarks of a wrong label; the photograph shrinks to hardly a pixel."""
+    crop, _ = align(astronaut[:40, :40], (UPRIGHT - UPRIGHT.mean(axis=0)) * 1e4 + 20, 64)
+    assert crop.shape == (64, 64, 3)
 
 
 def test_pasting_back_the_crop_changes_nothing_to_speak_of(astronaut):

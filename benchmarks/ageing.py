@@ -65,6 +65,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--targets", default="10,20,30,40,50,60,70")
     parser.add_argument("--inversions", default="direct")
     parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="of the UNet")
     for name in ("guidance", "cross-replace", "self-replace", "self-side", "age-weight"):
         parser.add_argument(f"--{name}", type=float, help="default: what lies beside the model")
     parser.add_argument("--blend-threshold", type=float, help="of LocalBlend; below 0 leaves it out")
@@ -109,8 +110,9 @@ def measure(args: argparse.Namespace) -> list[dict]:
     }
     done = [r for r in done if r["key"] == {**key, "inversions": r["inversion"]}]  # of these settings
     known = {(r["file"], r["inversion"]) for r in done}
-    model = load_pipeline(args.pretrained or embedded_model())
-    template, settings = saved_template(None, args.pretrained or embedded_model()), settings_of(args)
+    folder = args.pretrained or embedded_model()
+    model = load_pipeline(folder, dtype=getattr(torch, args.precision))
+    template, settings = saved_template(None, folder), settings_of(args)
     targets = [int(age) for age in args.targets.split(",")]
     estimator, embedder = DlibAgeEstimator(), DlibEmbedder()
     if args.pictures:

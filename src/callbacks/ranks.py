@@ -6,14 +6,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from lightning import Callback
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
-from faceforward.errors import ConfigurationError, TrainingError
+from faceforward.errors import ConfigurationError, FaceforwardError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from lightning import Trainer
+    from lightning import LightningDataModule, LightningModule, Trainer
 
 
 def refuse_shards(trainer: Trainer, name: str) -> None:
@@ -37,6 +38,10 @@ def refuse_shards(trainer: Trainer, name: str) -> None:
         )
 
 
+#: Note of an error on another rank than the first, which raises one with the same message and says it.
+SAID_BY_FIRST = "The first rank says why."
+
+
 @contextmanager
 def together(trainer: Trainer, what: str) -> Iterator[None]:
     """Work of one rank or of all, without communication: an error of one rank becomes an error of all.
@@ -45,10 +50,11 @@ def together(trainer: Trainer, what: str) -> Iterator[None]:
 
     Args:
         trainer: Whose ranks they are.
-        what: Is done, for the message on the other ranks.
+        what: Is done, for the message where an error is none of this package's.
 
     Raises:
-        TrainingError: Another rank failed; where it happened, its own error is raised.
+        FaceforwardError: Another rank failed, for the same reason; where it happened, its own error is
+            raised. On all but the first rank the error has the note `SAID_BY_FIRST`.
     """
     failure: Exception | None = None
     try:
@@ -57,9 +63,71 @@ def together(trainer: Trainer, what: str) -> Iterator[None]:
         failure = error
     if trainer.strategy.reduce_boolean_decision(failure is None, all=True):
         return
-    if failure is not None:
-        raise failure
-    raise TrainingError(f"{what} failed on another rank, whose message says why")
+    if trainer.world_size > 1:
+        failure = _agreed(trainer, what, failure)
+    assert failure is not None  # one rank's decision is its own
+    raise failure
+
+
+def _agreed(trainer: Trainer, what: str, failure: Exception | None) -> Exception:
+    """The error to raise here: this rank's own, or one with the message of the first rank that failed."""
+    failed = torch.tensor([failure is not None], device=trainer.strategy.root_device)
+    source = int(trainer.strategy.all_gather(failed).flatten().int().argmax())
+    own = isinstance(failure, FaceforwardError)
+    told = str(failure) if own else f"{what} failed on rank {source}: {type(failure).__name__}: {failure}"
+    told, refused = trainer.strategy.broadcast((told, isinstance(failure, ConfigurationError)), src=source)
+    if failure is None:
+        failure = (ConfigurationError if refused else TrainingError)(told)
+    if not trainer.is_global_zero and isinstance(failure, FaceforwardError):
+        failure.add_note(SAID_BY_FIRST)
+    return failure
+
+
+class StepsTogether(Callback):
+    """Ends all ranks where a module refuses to learn from the loss of one.
+
+    On CPUs after each loss; elsewhere, where ranks would have to wait for their devices, when figures are
+    logged anyway. Every `TrainedModule` brings this callback.
+
+    Example:
+        >>> StepsTogether().state_dict()
+        {}
+    """
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
+        """Ask the module, as Lightning does next on each rank alone."""
+        due = pl_module.device.type == "cpu" or pl_module.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
+        if trainer.world_size > 1 and due:
+            with together(trainer, "a step"):
+                pl_module.on_before_backward(loss)
+
+
+def prepare_together(trainer: Trainer, data: LightningDataModule) -> None:
+    """Have what fails while data is prepared or set up on one rank end all of them.
+
+    `prepare_data` runs on the first rank of each machine, while the others wait: what fails there is raised
+    in `setup`, where all ranks are.
+
+    Args:
+        trainer: Whose ranks they are.
+        data: Its two hooks are replaced.
+    """
+    prepare, setup = data.prepare_data, data.setup
+    failures: list[Exception] = []
+
+    def prepare_data() -> None:
+        try:
+            prepare()
+        except Exception as error:  # raised in setup
+            failures.append(error)
+
+    def set_up(stage: str) -> None:
+        with together(trainer, "preparing the data"):
+            if failures:
+                raise failures.pop()
+            setup(stage)
+
+    data.prepare_data, data.setup = prepare_data, set_up  # type: ignore[method-assign]
 
 
 def share(count: int, trainer: Trainer) -> range:

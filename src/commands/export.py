@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, ArgumentParser
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError
 from yaml import YAMLError
 
 from faceforward.callbacks.ema import EMA
+from faceforward.callbacks.fingerprint import Fingerprint, facts_of, refuse_other
 from faceforward.callbacks.folders import write_export
 from faceforward.cli import own_errors, resolve_configs
 from faceforward.errors import ConfigurationError
@@ -48,6 +49,14 @@ def module_of(config: Path) -> TrainedModule:
         return parser.instantiate_classes(parsed).model
 
 
+def averages(config: Path) -> bool:
+    """Whether a training's YAML, which `module_of` has read, has an average (EMA) among its callbacks."""
+    found = OmegaConf.select(OmegaConf.load(config), "trainer.callbacks")
+    callbacks = found if isinstance(found, ListConfig) else [found]
+    names = [c.get("class_path") if isinstance(c, DictConfig) else c for c in callbacks]
+    return any(str(name).rpartition(".")[2] == EMA.__name__ for name in names)
+
+
 def export_checkpoint(checkpoint: Path, config: Path, output: Path, *, live: bool = False) -> dict[str, Any]:
     """Write the weights of a checkpoint in the form that `PipelineExport` writes.
 
@@ -58,14 +67,14 @@ def export_checkpoint(checkpoint: Path, config: Path, output: Path, *, live: boo
         checkpoint: See `read_checkpoint`, which runs nothing that is in it.
         config: See `module_of`.
         output: New folder; it is there when it is complete.
-        live: The weights as they are instead of their average (EMA).
+        live: The weights as they are instead of their average (EMA), which a run without one has anyway.
 
     Returns:
         What `training.json` in the folder says: `step`, `epoch`, `weights`.
 
     Raises:
         ConfigurationError: `output` exists, the checkpoint is missing, damaged, of another model or without
-            an average, or the configuration is no training's.
+            the average that its run keeps, or the configuration is no training's.
         OSError: The folder cannot be written.
         SafetensorError: The same.
     """
@@ -73,12 +82,16 @@ def export_checkpoint(checkpoint: Path, config: Path, output: Path, *, live: boo
         raise ConfigurationError(f"{output} exists: give a new folder as --output")
     saved = read_checkpoint(checkpoint)
     module = module_of(config)
-    average = saved.get("callbacks", {}).get(EMA().state_key)
+    callbacks = saved.get("callbacks", {})
+    average = callbacks.get(EMA().state_key)
+    live = live or not (average or averages(config))
     if not live and not average:
         raise ConfigurationError(
-            f"there is no average (EMA) in {checkpoint}: --live exports its weights as they are"
+            f"there is no average (EMA) in {checkpoint}, and {config} has one: --live exports its weights as "
+            "they are"
         )
     module.on_load_checkpoint(saved)
+    refuse_other(callbacks.get(Fingerprint().state_key, {}), facts_of(module))
     module.load_state_dict(saved["state_dict"], strict=False)  # complete, as far as it was trained
     if not live:
         EMA().put(module, average)
@@ -103,7 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", type=Path, required=True, help="config.yaml of the run")
     parser.add_argument("--output", type=Path, required=True, help="new folder")
     parser.add_argument(
-        "--live", action="store_true", help="the weights as they are, not their average (EMA)"
+        "--live",
+        action="store_true",
+        help="the weights as they are, not their average (EMA); a run without EMA has no others",
     )
     return parser
 

@@ -1,14 +1,17 @@
-"""What every trained LightningModule here shares: optimizer, schedule, channels-last and export."""
+"""What every trained LightningModule here shares: optimizer, schedule, checkpoints and export."""
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning import LightningModule
-from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning import Callback, LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 
+from faceforward.callbacks.fingerprint import Fingerprint
+from faceforward.callbacks.ranks import StepsTogether
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -43,6 +46,10 @@ class TrainedModule(LightningModule):
         """The tensors that a checkpoint of this module holds, by name."""
         return self.state_dict()
 
+    def configure_callbacks(self) -> list[Callback]:
+        """See that no checkpoint of another model is loaded, and that no rank learns on alone."""
+        return [Fingerprint(), StepsTogether()]
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that does not hold exactly the weights that are expected.
 
@@ -68,11 +75,33 @@ class TrainedModule(LightningModule):
                 )
 
     def configure_optimizers(self) -> Any:
-        """Optimizer over the parameters that need gradients, with a schedule per step."""
+        """Optimizer over the parameters that need gradients, with a schedule per step.
+
+        A schedule that watches a figure looks at it after each epoch, or after each validation where those
+        are counted in steps: sooner a figure of validation would not be there.
+        """
         optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
         if self.lr_scheduler is None:
             return optimizer
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
-        }
+        schedule: dict[str, Any] = {"scheduler": self.lr_scheduler(optimizer), "interval": "step"}
+        if isinstance(schedule["scheduler"], ReduceLROnPlateau):
+            schedule |= {"monitor": schedule["scheduler"].monitor, **self._looks()}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _looks(self) -> dict[str, Any]:
+        """How often a schedule looks at its figure, in Lightning's words."""
+        trainer = self.trainer
+        if trainer.check_val_every_n_epoch is not None:
+            return {"interval": "epoch", "frequency": trainer.check_val_every_n_epoch}
+        every = math.lcm(int(trainer.val_check_interval), trainer.accumulate_grad_batches)
+        trainer.fit_loop.setup_data()  # Lightning counts batches in their epoch, whose length is known then
+        batches = trainer.num_training_batches
+        if every <= batches:
+            return {"interval": "step", "frequency": every}
+        return {"interval": "epoch", "frequency": math.ceil(every / batches)}
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Step; a figure is the mean of all ranks, which would go on at different rates otherwise."""
+        if metric is not None:
+            metric = self.trainer.strategy.reduce(metric, reduce_op="mean")
+        super().lr_scheduler_step(scheduler, metric)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch.optim.lr_scheduler import LambdaLR
 
+from faceforward.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
@@ -20,6 +22,10 @@ class WarmupCosine(LambdaLR):
         warmup_steps: Steps of the linear rise.
         decay_steps: Steps of the cosine at the end; None decays from the end of the warm-up.
         final: Share of the rate that is left at the end.
+
+    Raises:
+        ConfigurationError: A number is out of range, as `total_steps` is where it is taken from the trainer's
+            `max_steps` and only epochs are limited.
     """
 
     def __init__(
@@ -30,6 +36,21 @@ class WarmupCosine(LambdaLR):
         decay_steps: int | None = None,
         final: float = 0.0,
     ) -> None:
+        if total_steps < 1:
+            raise ConfigurationError(
+                f"total_steps of the schedule is {total_steps}, which leaves no rate to learn with: give the "
+                "steps of the run as --trainer.max_steps, or as total_steps of the schedule "
+                "(model.init_args.lr_scheduler.init_args.total_steps)"
+            )
+        if warmup_steps < 0:
+            raise ConfigurationError(f"warmup_steps of the schedule is {warmup_steps}: give 0 or more")
+        if decay_steps is not None and not 1 <= decay_steps <= total_steps:
+            raise ConfigurationError(
+                f"decay_steps of the schedule is {decay_steps}: give 1 to {total_steps}, its total_steps, "
+                "or null"
+            )
+        if not 0 <= final <= 1:
+            raise ConfigurationError(f"final of the schedule is {final}: give a share from 0 to 1")
         start = warmup_steps if decay_steps is None else max(warmup_steps, total_steps - decay_steps)
 
         def factor(step: int) -> float:

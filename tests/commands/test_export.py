@@ -35,6 +35,15 @@ def data(tmp_path_factory, astronaut, tiny_vae):
     return latents(write_archive(folder / "faces.zip", astronaut), tiny_vae, folder / "cache")
 
 
+@pytest.fixture
+def other_sd(tmp_path, tiny_sd):
+    """Of the same shapes as `tiny_sd`, with another text encoder."""
+    pipeline = StableDiffusionPipeline.from_pretrained(tiny_sd)
+    torch.nn.init.normal_(pipeline.text_encoder.get_input_embeddings().weight, std=0.01)
+    pipeline.save_pretrained(tmp_path / "other")
+    return tmp_path / "other"
+
+
 def write_config(path, sd, **arguments):
     """As train.py writes it, as far as the model is concerned."""
     model = {"class_path": "faceforward.modules.specialization.Specialization"}
@@ -105,6 +114,29 @@ def test_average_and_live_weights(tmp_path, data, tiny_sd):
             part, _, own = name.partition(".")
             assert torch.equal(getattr(pipeline, part).get_parameter(own), expected), name
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "config.yaml", "average", "live"}
+
+
+@pytest.mark.parametrize("callbacks", ["", "null", "{class_path: x.Other}", "[x.Other]"])
+def test_a_run_without_an_average_exports_its_weights(tmp_path, data, tiny_sd, callbacks, capsys):
+    config, checkpoint, module = trained(tmp_path, data, tiny_sd)
+    if callbacks:
+        config.write_text(f"{config.read_text()}trainer: {{callbacks: {callbacks}}}")
+    assert export(config, checkpoint, tmp_path / "out") == 0
+    assert "step 2, live weights" in capsys.readouterr().out
+    exported = load_file(tmp_path / "out" / UNET)
+    assert all(torch.equal(exported[n.removeprefix("unet.")], p) for n, p in module.learnt().items())
+
+
+def test_checkpoint_beside_other_frozen_weights_is_refused(tmp_path, data, tiny_sd, other_sd, capsys):
+    _, checkpoint, _ = trained(tmp_path, data, tiny_sd, train="lora")
+    for sd, extra, words in (
+        (other_sd, {}, "the weights that do not learn"),
+        (tiny_sd, {"lora_alpha": 3}, "alpha"),
+    ):
+        config = write_config(tmp_path / "config.yaml", sd, train="lora", **extra)
+        assert export(config, checkpoint, tmp_path / "out") == 2
+        assert words in capsys.readouterr().err
+    assert export(write_config(config, tiny_sd, train="lora"), checkpoint, tmp_path / "out") == 0
 
 
 def test_lora_is_what_load_lora_weights_reads(tmp_path, data, tiny_sd):
@@ -307,6 +339,8 @@ def test_what_cannot_be_exported_is_said(tmp_path, data, tiny_sd, capsys):
         said = capsys.readouterr().err
         assert "faceforward export: " in said
         assert message in said
+    with config.open("a") as stream:
+        stream.write("trainer: {callbacks: [{class_path: faceforward.callbacks.ema.EMA}]}")
     assert export(config, checkpoint, tmp_path / "out") == 2
     assert "no average (EMA) in" in capsys.readouterr().err
     assert export(config, checkpoint, tmp_path / "there.npy", "--live") == 2

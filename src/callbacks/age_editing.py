@@ -14,7 +14,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from faceforward.atomic import atomic_file
 from faceforward.callbacks.edit_plan import DEFAULT_PLAN, EditPlan
-from faceforward.callbacks.edits import ValidationEdits
+from faceforward.callbacks.edits import ValidationEdits, warn_without_validation
 from faceforward.callbacks.ema import average_of
 from faceforward.callbacks.ranks import gather, share, together
 from faceforward.faces.crops import resized
@@ -99,8 +99,10 @@ class AgeEditing(Callback):
         return self._loaded if alone and self._loaded is not None else trainer.global_step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Count from where a resumed run stands."""
+        """Count from where a resumed run stands, and say so where no grid will come of it."""
         self._last = trainer.global_step
+        if not (self.every_n_steps or self.every_n_epochs):
+            warn_without_validation(trainer, "AgeEditing", ", or every_n_steps of AgeEditing")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -10,7 +10,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from faceforward.callbacks.edit_plan import DEFAULT_PLAN, EditPlan
-from faceforward.callbacks.edits import ValidationEdits
+from faceforward.callbacks.edits import ValidationEdits, warn_without_validation
 from faceforward.callbacks.ranks import gather, share, together
 from faceforward.errors import ConfigurationError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
@@ -80,6 +80,10 @@ class AgeEvaluation(Callback):
         """
         self.edits = self.edits.shared(trainer, pl_module, self)
         self.edits.forget()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so where no figure will come of this run."""
+        warn_without_validation(trainer, "AgeEvaluation")
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -131,6 +132,7 @@ class ValidationEdits:
         average = average_of(trainer)
         weights = nullcontext()
         if average is not None:
+            average.follow(trainer, module)
             weights = (average.averaged if self.plan.weights == "average" else average.live)(module)
         with weights, left_as_it_was(module):
             model = LatentDiffusion(
@@ -231,3 +233,38 @@ class ValidationEdits:
         """The plan's number of things, evenly from first to last."""
         self.count = min(self.plan.photos, len(things))
         return [things[i] for i in np.linspace(0, len(things) - 1, self.count).round().astype(int)]
+
+
+def warn_without_validation(trainer: Trainer, name: str, otherwise: str = "") -> None:
+    """Say that a callback has nothing to do in this fit, where no validation falls within what is left of it.
+
+    Args:
+        trainer: Of the fit; its data is set up.
+        name: Of the callback, which works at validations.
+        otherwise: What else may be given, with a comma in front.
+    """
+    every = trainer.val_check_batch  # type: ignore[attr-defined]
+    if not trainer.is_global_zero or not trainer.enable_validation or not every or math.isinf(every):
+        return  # there is none at all, or the time or the end of the data decides
+    batches, epochs = trainer.num_training_batches, trainer.check_val_every_n_epoch  # type: ignore[attr-defined]
+    left = math.inf
+    if trainer.max_steps != -1:
+        left = (trainer.max_steps - trainer.global_step) * trainer.accumulate_grad_batches
+    if trainer.max_epochs not in (None, -1):
+        left = min(left, (trainer.max_epochs - trainer.current_epoch) * batches)
+    done = 1 + (trainer.fit_loop.total_batch_idx if epochs is None else trainer.fit_loop.batch_idx)
+    first = every - done % every  # from here on
+    if epochs is not None:
+        first += (-(trainer.current_epoch + 1) % epochs) * batches
+    if 0 < left < first:
+        remedy = (
+            f"trainer.val_check_interval to at most {left}, counted in batches"
+            if epochs is None
+            else "trainer.val_check_interval to a smaller number of batches, with "
+            "trainer.check_val_every_n_epoch: null"
+        )
+        logger.warning(
+            "%s works at validations, and none falls within the %s batches of this run: the first would come "
+            "after %s. Set %s%s",
+            *(name, left, first, remedy, otherwise),
+        )

@@ -127,7 +127,14 @@ class EMA(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Follow the weights once per optimizer step."""
-        if self.model is not None and trainer.global_step > self._step:
+        self.follow(trainer, pl_module)
+
+    def follow(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take this step's weights in, unless they are in already.
+
+        What shows or exports the average after a step asks for it, and need not be listed after this.
+        """
+        if self.model is not None and self._raw is None and trainer.global_step > self._step >= 0:
             self._step = trainer.global_step
             self.model.step(self._parameters(pl_module))
 

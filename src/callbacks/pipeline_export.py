@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.trainer.states import TrainerFn
 from safetensors import SafetensorError
 
@@ -137,6 +138,8 @@ class PipelineExport(Callback):
     ) -> str | None:
         """Write one folder; what went wrong, in words."""
         average = average_of(trainer)
+        if average is not None:
+            average.follow(trainer, module)
         weights = nullcontext() if average is None else (average.live if live else average.averaged)(module)
         facts = {
             "step": trainer.global_step,
@@ -214,8 +217,7 @@ class PipelineExport(Callback):
             self._export(trainer, pl_module)  # type: ignore[arg-type]
         if self.failures:
             raise TrainingError(
-                f"{'; '.join(self.failures.values())}. The training is done and its checkpoints are there: "
-                "run the same command with --ckpt_path and one of them, which exports the last weights again"
+                f"{'; '.join(self.failures.values())}. The training is done{_remedy(trainer)}"
             )
 
     def state_dict(self) -> dict[str, Any]:
@@ -226,6 +228,22 @@ class PipelineExport(Callback):
         """Go on comparing with it."""
         self._resumed = True
         self.best = state_dict["best"]
+
+
+def _remedy(trainer: Trainer) -> str:
+    """What is left of a training whose export is missing, and what to do with it."""
+    kept = [c for c in trainer.checkpoint_callbacks if isinstance(c, ModelCheckpoint)]
+    paths = [path for c in kept for path in (c.last_model_path, c.best_model_path)]
+    path = next((path for path in [*paths, trainer.ckpt_path] if path and Path(path).exists()), None)
+    if path is None:
+        return (
+            " and left no checkpoint, so that its weights are lost: run it again with a ModelCheckpoint in "
+            "trainer.callbacks and without trainer.enable_checkpointing: false"
+        )
+    return (
+        f" and its checkpoints are there: run the same command with --ckpt_path {path}, which exports the "
+        "last weights again"
+    )
 
 
 def _read_facts(path: Path) -> dict[str, Any]:

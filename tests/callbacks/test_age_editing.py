@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import shutil
 
 import numpy as np
@@ -289,6 +290,59 @@ def test_what_cannot_be_edited_is_refused(tmp_path, fitted, tiny_vae, caplog):
     assert "AgeEditing has nothing to do" in caplog.text
     callback.on_train_batch_end(trainer=blind, pl_module=module, outputs=None, batch=None, batch_idx=0)
     assert not (tmp_path / "age_editing").exists()
+
+
+def test_average_is_that_of_the_step_wherever_the_callbacks_stand(tmp_path, data, tiny_sd):
+    """An EMA that is listed after has not followed the weights yet when the step's grid is made."""
+    pixels = []
+    for order in (1, -1):
+        callbacks = [AgeEditing(PLAN, every_n_steps=2, tile=32), EMA(0.5)][::order]
+        root = tmp_path / str(order)
+        tiny_trainer(root, callbacks, limit_val_batches=1).fit(specialization(tiny_sd, lr=1.0), data)
+        (grid,) = (root / "age_editing").iterdir()
+        pixels.append(np.asarray(Image.open(grid)))
+    assert np.array_equal(*pixels)
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"val_check_interval": 3}, r"2 batches .* after 3\. Set trainer.val_check_interval to at most 2"),
+        (
+            {"val_check_interval": 1.0, "check_val_every_n_epoch": 1, "limit_train_batches": 5},
+            "within the 2 batches .* after 5. Set .* with trainer.check_val_every_n_epoch: null",
+        ),
+        (
+            {"val_check_interval": 1.0, "check_val_every_n_epoch": 3, "limit_train_batches": 1},
+            "within the 2 batches .* after 3.",
+        ),
+        (
+            {"val_check_interval": 1.0, "check_val_every_n_epoch": 3, "max_epochs": 2, "max_steps": -1,
+             "limit_train_batches": 1},
+            "within the 2 batches .* after 3.",
+        ),
+        ({"val_check_interval": 3, "accumulate_grad_batches": 2, "max_epochs": -1}, None),
+        ({"val_check_interval": 2}, None),
+        ({"val_check_interval": 1.0, "check_val_every_n_epoch": 2, "limit_train_batches": 1}, None),
+    ],
+)  # fmt: skip
+def test_a_run_without_a_validation_says_so(tmp_path, data, tiny_sd, caplog, limits, words):
+    callbacks = [AgeEditing(PLAN, tile=32)]
+    tiny_trainer(tmp_path, callbacks, **limits).fit(specialization(tiny_sd), latents(
+        data.archive, data.vae, data.cache_dir, batch_size=1))  # fmt: skip
+    assert (tmp_path / "age_editing").exists() == (words is None)
+    if words is None:
+        assert "none falls within" not in caplog.text
+    else:
+        assert re.search(
+            f"AgeEditing works at validations, .*{words}.*or every_n_steps of AgeEditing", caplog.text
+        )
+
+
+def test_grids_by_steps_need_no_validation(tmp_path, data, tiny_sd, caplog):
+    callbacks = [AgeEditing(PLAN, every_n_steps=2, tile=32)]
+    tiny_trainer(tmp_path, callbacks, val_check_interval=3).fit(specialization(tiny_sd), data)
+    assert "none falls within" not in caplog.text
 
 
 @pytest.mark.parametrize(

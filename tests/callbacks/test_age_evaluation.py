@@ -140,6 +140,12 @@ def test_thresholds_belong_to_their_embedder():
     assert (found["val/age_mae"], found["val/age_spearman"], found["val/identity"]) == (0, 1, 3)
 
 
+def test_a_run_without_a_validation_says_so(tmp_path, data, tiny_sd, caplog):
+    trainer = tiny_trainer(tmp_path, [AgeEvaluation(PLAN)], val_check_interval=3)
+    trainer.fit(specialization(tiny_sd), data)
+    assert "AgeEvaluation works at validations, and none falls within the 2 batches" in caplog.text
+
+
 def test_missing_edits_are_left_out_of_the_figures(caplog):
     rows = torch.tensor([[[16.0, 0.1], [21.0, 0.1], [61.0, 0.1]], [[math.nan] * 2] * 3])
     assert AgeEvaluation(PLAN).figures(rows)["val/age_bias"] == 1

@@ -75,6 +75,27 @@ def test_best_and_last_of_average_and_raw_weights_load_in_plain_diffusers(tmp_pa
     assert not same(unet_of(tmp_path / "out-best-live"), module) or step == 3
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_average_is_that_of_the_step_wherever_the_callbacks_stand(tmp_path, data, tiny_sd, order):
+    module, ema = specialization(tiny_sd), EMA(0.5)
+    export, copies = PipelineExport(every_n_steps=1), []
+
+    class Watch(Callback):
+        """What is exported in a step, before anything else follows."""
+
+        def on_train_batch_end(self, *args):
+            copies.append((unet_of(tmp_path / "pipeline"), [p.clone() for p in ema.model.shadow_params]))
+
+    callbacks = [*[export, ema][::order], Watch()]
+    tiny_trainer(tmp_path, callbacks, steps=3, limit_val_batches=0).fit(module, data)
+    names = [n.removeprefix("unet.") for n, p in module.named_parameters() if p.requires_grad]
+    for exported, average in copies:
+        expected = dict(zip(names, average, strict=True))
+        assert all(torch.equal(value, expected[name]) for name, value in exported.items())
+    assert len(copies) == ema.model.optimization_step == 3
+    assert not torch.equal(copies[0][0]["conv_in.weight"], copies[1][0]["conv_in.weight"])
+
+
 def test_without_an_average_the_raw_weights_are_exported(tmp_path, data, tiny_sd):
     module = specialization(tiny_sd)
     tiny_trainer(tmp_path, [PipelineExport(every_n_steps=1)], limit_val_batches=0).fit(module, data)
@@ -123,7 +144,8 @@ def test_full_disk_costs_neither_the_old_export_nor_the_training(tmp_path, data,
     with (
         caplog.at_level(logging.ERROR),
         pytest.raises(
-            TrainingError, match=r"pipeline: .*too large.*MB free.*unharmed\. Make room.*--ckpt_path"
+            TrainingError,
+            match=r"pipeline: .*too large.*MB free.*unharmed\. Make room.*--ckpt_path \S+last.ckpt,",
         ),
     ):
         trainer.fit(specialization(tiny_sd), data)
@@ -138,6 +160,14 @@ def test_full_disk_costs_neither_the_old_export_nor_the_training(tmp_path, data,
     trainer.fit(module, data, ckpt_path=tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
     assert same(unet_of(tmp_path / "pipeline"), module)
     assert (tmp_path / "pipeline" / UNET).read_bytes() != old
+
+
+def test_full_disk_without_a_checkpoint_promises_none(tmp_path, data, tiny_sd, full):
+    trainer = tiny_trainer(tmp_path, [full, PipelineExport()], limit_val_batches=0)
+    with pytest.raises(
+        TrainingError, match=r"left no checkpoint, .* lost: run it again with a ModelCheckpoint"
+    ):
+        trainer.fit(specialization(tiny_sd), data)
 
 
 def test_resumed_run_remembers_its_best(tmp_path, data, tiny_sd):

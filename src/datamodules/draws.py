@@ -124,7 +124,9 @@ class DrawSampler(DistributedSampler):
 
     def order_facts(self) -> dict[str, Any]:
         """What the order of a run depends on, as a checkpoint keeps it."""
-        weights = "" if self.weights is None else hashlib.sha256(self.weights.numpy().tobytes()).hexdigest()[:16]
+        weights = (
+            "" if self.weights is None else hashlib.sha256(self.weights.numpy().tobytes()).hexdigest()[:16]
+        )
         return {
             "photographs": self.size,
             "batch_size": self.batch_size,

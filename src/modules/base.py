@@ -10,6 +10,7 @@ import torch
 from lightning import Callback, LightningModule
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, ReduceLROnPlateau
 
+from faceforward.callbacks.between_steps import SignalsBetweenSteps
 from faceforward.callbacks.fingerprint import Fingerprint
 from faceforward.callbacks.ranks import StepsTogether
 from faceforward.errors import ConfigurationError
@@ -47,8 +48,8 @@ class TrainedModule(LightningModule):
         return self.state_dict()
 
     def configure_callbacks(self) -> list[Callback]:
-        """See that no checkpoint of another model is loaded, and that no rank learns on alone."""
-        return [Fingerprint(), StepsTogether()]
+        """See that no checkpoint of another model is loaded, no rank learns on alone, no step is cut in two."""
+        return [Fingerprint(), StepsTogether(), SignalsBetweenSteps()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that does not hold exactly the weights that are expected.

@@ -47,7 +47,7 @@ def test_a_run_that_slurm_ends_goes_on_exactly(tmp_path, monkeypatch, data, tiny
         module = specialization(tiny_sd)
         plugins = [SLURMEnvironment(auto_requeue=True)]
         folder = tmp_path / name
-        trainer = tiny_trainer(folder, [*callbacks, SignalsBetweenSteps()], steps=steps, plugins=plugins)
+        trainer = tiny_trainer(folder, list(callbacks), steps=steps, plugins=plugins)
         trainer.fit(module, data)
         return module, trainer
 
@@ -73,7 +73,7 @@ def test_a_run_that_slurm_ends_goes_on_exactly(tmp_path, monkeypatch, data, tiny
 
 def test_without_a_scheduler_nothing_changes(tmp_path, data, tiny_sd):
     before = signal.getsignal(signal.SIGUSR1)
-    trainer = tiny_trainer(tmp_path, [SignalsBetweenSteps()], steps=1)
+    trainer = tiny_trainer(tmp_path, [], steps=1)
     trainer.fit(specialization(tiny_sd), data)
     assert trainer.global_step == 1
     assert signal.getsignal(signal.SIGUSR1) == before

@@ -124,16 +124,14 @@ class DrawSampler(DistributedSampler):
 
     def order_facts(self) -> dict[str, Any]:
         """What the order of a run depends on, as a checkpoint keeps it."""
-        weights = (
-            "" if self.weights is None else hashlib.sha256(self.weights.numpy().tobytes()).hexdigest()[:16]
-        )
+        weights = b"" if self.weights is None else self.weights.numpy().tobytes()
         return {
             "photographs": self.size,
             "batch_size": self.batch_size,
             "ranks": self.num_replicas,
             "batches": self.batches,
             "seed": self.seed,
-            "weights": weights,
+            "weights": hashlib.sha256(weights).hexdigest()[:16],
         }
 
     def set_epoch(self, epoch: int) -> None:

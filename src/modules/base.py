@@ -48,7 +48,7 @@ class TrainedModule(LightningModule):
         return self.state_dict()
 
     def configure_callbacks(self) -> list[Callback]:
-        """See that no checkpoint of another model is loaded, no rank learns on alone, no step is cut in two."""
+        """See that no other model's checkpoint is loaded, no rank learns on alone, no step is cut in two."""
         return [Fingerprint(), StepsTogether(), SignalsBetweenSteps()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

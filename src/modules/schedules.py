@@ -20,7 +20,8 @@ class WarmupCosine(LambdaLR):
         optimizer: The optimizer.
         total_steps: Step at which the cosine ends.
         warmup_steps: Steps of the linear rise.
-        decay_steps: Steps of the cosine at the end; None decays from the end of the warm-up.
+        decay_steps: Steps of the cosine at the end; None, or more than there are, decays from the end
+            of the warm-up.
         final: Share of the rate that is left at the end.
 
     Raises:
@@ -44,11 +45,8 @@ class WarmupCosine(LambdaLR):
             )
         if warmup_steps < 0:
             raise ConfigurationError(f"warmup_steps of the schedule is {warmup_steps}: give 0 or more")
-        if decay_steps is not None and not 1 <= decay_steps <= total_steps:
-            raise ConfigurationError(
-                f"decay_steps of the schedule is {decay_steps}: give 1 to {total_steps}, its total_steps, "
-                "or null"
-            )
+        if decay_steps is not None and decay_steps < 1:
+            raise ConfigurationError(f"decay_steps of the schedule is {decay_steps}: give 1 or more, or null")
         if not 0 <= final <= 1:
             raise ConfigurationError(f"final of the schedule is {final}: give a share from 0 to 1")
         start = warmup_steps if decay_steps is None else max(warmup_steps, total_steps - decay_steps)

@@ -20,8 +20,7 @@ pytestmark = QUIET
         ({"total_steps": -1}, r"total_steps of the schedule is -1.*--trainer\.max_steps"),
         ({"total_steps": 0}, "total_steps"),
         ({"warmup_steps": -1}, "warmup_steps of the schedule is -1: give 0 or more"),
-        ({"decay_steps": 0}, "decay_steps of the schedule is 0: give 1 to 10"),
-        ({"decay_steps": 11}, "decay_steps of the schedule is 11"),
+        ({"decay_steps": 0}, "decay_steps of the schedule is 0: give 1 or more"),
         ({"final": 1.5}, "final of the schedule is 1.5: give a share"),
     ],
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.jsonl"
+PROMISED = ("file", "input_sha256", "settings_sha256")  # texts that every record holds
 
 
 class OutputError(FaceforwardError):
@@ -117,7 +118,8 @@ class PhotoWriter(Callback):
         self._reused = {}
         for entry in photos.entries:
             old = None if self.overwrite else self.read(entry)
-            if old is None or entry.problem is not None or not entry.path.is_file():
+            foreign = old is not None and not all(isinstance(old.get(name), str) for name in PROMISED)
+            if old is None or foreign or entry.problem is not None or not entry.path.is_file():
                 continue
             key = settings_key(self.settings(pl_module, photos, entry), self._sha256(entry))
             if key == old["settings_sha256"]:

@@ -93,6 +93,14 @@ def test_case_of_another_photograph_is_not_replaced(folder, tmp_path):
     assert not _run(other, output, overwrite=True)["a"]["reused"]
 
 
+@pytest.mark.parametrize("content", ["{}", '{"files": {}}', "[]", "x", '{"files": {}, "file": 3}'])
+def test_a_foreign_record_is_no_result(folder, tmp_path, content):
+    case = tmp_path / "out" / "cases" / "a"
+    case.mkdir(parents=True)
+    (case / "result.json").write_text(content)
+    assert not _run(folder / "a.jpg", tmp_path / "out")["a"]["reused"]
+
+
 def test_moved_photograph_is_reused(folder, tmp_path):
     _run(folder / "a.jpg", tmp_path / "out")
     (folder / "a.jpg").rename(tmp_path / "a.jpg")

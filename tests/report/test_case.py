@@ -74,9 +74,3 @@ def test_full_disk_leaves_nothing_half_done(tmp_path):
 def test_settings_key_sees_settings_and_input():
     assert settings_key({"a": 1, "b": 2}, "s") == settings_key({"b": 2, "a": 1}, "s")
     assert len({settings_key({"a": 1}, "s"), settings_key({"a": 2}, "s"), settings_key({"a": 1}, "t")}) == 3
-
-
-@pytest.mark.parametrize("content", ["{}", '{"files": {}}', "[]", "x", '{"files": {}, "file": 3}'])
-def test_a_foreign_record_is_no_case(tmp_path, content):
-    (tmp_path / "result.json").write_text(content)
-    assert read_case(tmp_path) is None

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from real_faces import ARCHIVE, pictures
+from real_faces import ARCHIVE, evenly, pictures
 from scipy.stats import spearmanr
 
-from faceforward.datamodules.aligned_faces import read_labels
 from faceforward.diffusion.color import restore_colors
 from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct, saved_settings
 from faceforward.diffusion.inversion import (
     DDIMInversion,
     DirectInversion,
+    Inversion,
     NegativePromptInversion,
     NullTextInversion,
 )
@@ -45,6 +45,12 @@ INVERSIONS = {
     "direct": DirectInversion,
     "null-text": NullTextInversion,
 }
+
+
+def inversion(name: str, steps: int, guidance: float) -> Inversion:
+    """An inversion by its name, for edits at a guidance: null-text optimises for it."""
+    guided = {"guidance_scale": guidance} if name == "null-text" else {}
+    return INVERSIONS[name](steps=steps, **guided)
 
 
 def arguments() -> argparse.Namespace:
@@ -96,9 +102,7 @@ def settings_of(args: argparse.Namespace) -> EditSettings:
 
 def measure(args: argparse.Namespace) -> list[dict]:
     """Edit every photograph with every inversion; one record each."""
-    labels = [label for label in read_labels(args.archive) if label.split == args.split]
-    if args.photos is not None:
-        labels = [labels[i] for i in np.linspace(0, len(labels) - 1, args.photos).round().astype(int)]
+    labels = evenly(args.archive, args.split, args.photos)
     share, shares = map(int, args.share.split("/"))
     labels = labels[share - 1 :: shares]
     args.output.parent.mkdir(parents=True, exist_ok=True)
@@ -125,8 +129,7 @@ def measure(args: argparse.Namespace) -> list[dict]:
             begun = time.perf_counter()
             latents = model.encode_image(image)
             ceiling = model.decode_latents(latents)[0]
-            guided = {"guidance_scale": settings.guidance_scale} if name == "null-text" else {}
-            trajectory = INVERSIONS[name](steps=args.steps, **guided).invert(
+            trajectory = inversion(name, args.steps, settings.guidance_scale).invert(
                 model, latents, template.prompt(label.age, label.gender)
             )
             inverted = time.perf_counter()

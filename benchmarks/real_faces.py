@@ -28,6 +28,13 @@ def sample(
     return drawn
 
 
+def evenly(archive: Path, split: str, count: int | None = None) -> list[LabelledFace]:
+    """Photographs of a split, spread evenly over it; all of them where no count is given."""
+    labels = [label for label in read_labels(archive) if label.split == split]
+    places = np.linspace(0, len(labels) - 1, len(labels) if count is None else count)
+    return [labels[place] for place in places.round().astype(int)]
+
+
 def pictures(archive: Path, labels: Sequence[LabelledFace]) -> list[np.ndarray]:
     """Decode photographs: `(128, 128, 3)` uint8 RGB each."""
     with zipfile.ZipFile(archive) as opened:

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ageing import INVERSIONS
-from real_faces import ARCHIVE, pictures
+from ageing import INVERSIONS, inversion
+from real_faces import ARCHIVE, evenly, pictures
 
-from faceforward.datamodules.aligned_faces import read_labels
 from faceforward.diffusion.editing import reconstruct, saved_settings
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import saved_template
@@ -48,8 +47,7 @@ def main() -> int:
     """Measure and print a Markdown table."""
     args = arguments()
     torch.set_num_threads(args.threads)
-    labels = [label for label in read_labels(args.archive) if label.split == "val"]
-    labels = [labels[i] for i in np.linspace(0, len(labels) - 1, args.photos).round().astype(int)]
+    labels = evenly(args.archive, "val", args.photos)
     folder = args.pretrained or embedded_model()
     model = load_pipeline(folder, dtype=getattr(torch, args.precision))
     template = saved_template(None, folder)
@@ -58,8 +56,7 @@ def main() -> int:
     print(f"{args.photos} val photographs, guidance {args.guidance:g}, {args.steps} steps\n")
     print(f"| inversion | UNet sample evaluations | {', dB | '.join(ways)}, dB |\n|---|---|---|---|")
     for name in args.inversions.split(","):
-        guided = {"guidance_scale": args.guidance} if name == "null-text" else {}
-        method = INVERSIONS[name](steps=args.steps, **guided)
+        method = inversion(name, args.steps, args.guidance)
         found: dict[str, list[float]] = {way: [] for way in ways}
         evaluations = []
         for label, image in zip(labels, pictures(args.archive, labels), strict=True):

@@ -25,6 +25,9 @@ def destination(item: Weights) -> Path:
 
     Args:
         item: Of the kind `hub` or `url`.
+
+    Raises:
+        WeightsUnavailableError: The registry names no folder for it.
     """
     if item.kind == "hub":
         from huggingface_hub.constants import HF_HUB_CACHE

@@ -28,14 +28,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Short key -> where its value goes. The parser ignores what is given for the long key: see `refuse_linked`.
-LINKS = {
-    "photos": "data.init_args.photos",
-    "face": "data.init_args.face",
-    "target_ages": "model.init_args.target_ages",
-    "output": "writer.init_args.output",
-    "overwrite": "writer.init_args.overwrite",
-}
+#: Short key, where its value goes. The parser ignores what is given for the long key: see `refuse_linked`.
+LINKS = (
+    ("photos", "data.init_args.photos"),
+    ("face", "data.init_args.face"),
+    ("target_ages", "model.init_args.target_ages"),
+    ("output", "writer.init_args.output"),
+    ("output", "data.init_args.output"),  # its folder is no photograph
+    ("overwrite", "writer.init_args.overwrite"),
+)
 AGES = re.compile(r"\d+(,\s*\d+)*")
 #: What the parser's own words would not say of a key that is missing or cannot be read.
 REMEDIES = {
@@ -44,12 +45,9 @@ REMEDIES = {
     "output": "give a folder for the results, --output out/",
     "face": "give a whole number, 1 = the largest face",
 }
-#: What else the output goes to: its folder is no photograph.
-OUTPUT_TOO = "data.init_args.output"
 #: What writes the results where the YAML says nothing of it.
 WRITER = "faceforward.callbacks.result_writer.ResultWriter"
 SECTIONS = ("data", "model", "writer")  # whose value may be a YAML file
-_SECTIONS = {(section,) for section in SECTIONS}
 
 
 class InferCLI(FaceforwardCLI):
@@ -92,9 +90,8 @@ class InferCLI(FaceforwardCLI):
             "--face", type=int | None, default=None, help="Which face to take, 1 = the largest, the default."
         )
         parser.add_argument("--overwrite", action="store_true", help="Do again what is there.")
-        for short, long in LINKS.items():
+        for short, long in LINKS:
             parser.link_arguments(short, long)
-        parser.link_arguments("output", OUTPUT_TOO)
 
     def before_instantiate_classes(self) -> None:
         """Refuse what cannot work before a model of gigabytes is loaded.
@@ -182,8 +179,7 @@ def refuse_linked(arguments: Sequence[str]) -> None:
     Raises:
         ConfigurationError: One is set.
     """
-    links = [*LINKS.items(), ("output", OUTPUT_TOO)]
-    long = {tuple(_short(key.split("."))): short for short, key in links}
+    long = {tuple(_short(key.split("."))): short for short, key in LINKS}
     for key, where in _given(arguments):
         short = long.get(tuple(_short(key)))
         if short is not None:
@@ -216,11 +212,9 @@ def _given(arguments: Sequence[str]) -> Iterator[tuple[tuple[str, ...], str]]:
 
 
 def _nested(key: tuple[str, ...], value: Any, where: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    if isinstance(value, str):
+    if isinstance(value, str) and (not key or key[0] in SECTIONS):
         # A configuration or a section may be a file of any name; deeper down one is told by its suffix.
-        if (not key or key in _SECTIONS) or (
-            key[0] in SECTIONS and value.endswith((".yaml", ".yml", ".json"))
-        ):
+        if len(key) <= 1 or value.endswith((".yaml", ".yml", ".json")):
             content = _content(value)
             if not isinstance(content, str):
                 yield from _nested(key, content, f"in {value}")

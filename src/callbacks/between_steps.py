@@ -39,19 +39,19 @@ class SignalsBetweenSteps(Callback):
             raise ConfigurationError(f"every_n_steps is {every_n_steps}: give at least 1")
         self.every_n_steps = every_n_steps
         self._answer: Callable[..., Any] | None = None
-        self._arrived: int | None = None
+        self._arrived = False
         self._asked = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the place of Lightning's answer, which it restores itself when training ends."""
-        self._answer, self._arrived, self._asked = None, None, trainer.global_step
+        self._answer, self._arrived, self._asked = None, False, trainer.global_step
         answer = signal.getsignal(signal.SIGUSR1) if hasattr(signal, "SIGUSR1") else None
-        if callable(answer) and answer is not signal.default_int_handler:
+        if callable(answer):
             self._answer = answer
             signal.signal(signal.SIGUSR1, self._note)
 
     def _note(self, number: int, frame: Any) -> None:
-        self._arrived = number
+        self._arrived = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -62,7 +62,7 @@ class SignalsBetweenSteps(Callback):
         if self._answer is None or step == self._asked or step % every:
             return
         self._asked = step
-        if trainer.strategy.reduce_boolean_decision(self._arrived is not None, all=False):
+        if trainer.strategy.reduce_boolean_decision(self._arrived, all=False):
             logger.info("step %d: the scheduler's signal is answered", step)
             self._answer(signal.SIGUSR1, None)
             self._answer = None

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from faceforward.eg3d.planes import AXES
 from faceforward.eg3d.rays import importance_depths, rays, stratified_depths
-from faceforward.eg3d.renderer import AXES
 
 if TYPE_CHECKING:
     from faceforward.eg3d.generator import TriPlaneGenerator

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from faceforward.eg3d.cameras import labels, look_at
+from faceforward.eg3d.planes import plane_features
 from faceforward.eg3d.rays import rays
-from faceforward.eg3d.renderer import Renderer, plane_features
+from faceforward.eg3d.renderer import Renderer
 from faceforward.eg3d.views import SEEN
 from faceforward.errors import FaceforwardError, WeightsUnavailableError
 

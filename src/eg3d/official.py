@@ -13,7 +13,7 @@ import torch
 from faceforward.eg3d.configs import config_from, measured, shown
 from faceforward.eg3d.generator import GeneratorConfig
 from faceforward.eg3d.pickled_values import Module, read_values
-from faceforward.eg3d.renderer import AXES
+from faceforward.eg3d.planes import AXES
 from faceforward.errors import ConfigurationError
 
 ARGUMENTS = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")  # in their order

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from faceforward.eg3d.layers import FullyConnected
+from faceforward.eg3d.planes import PlaneAxes, plane_features
 from faceforward.eg3d.rays import importance_depths, rays, stratified_depths
-
-PlaneAxes = Literal["released", "corrected"]
-
-# The two world axes under a plane, columns and rows. The release meant xy, xz and zy, but inverts its
-# matrices of axes first, so that the last is the second one transposed. Its checkpoints were trained so.
-AXES: dict[str, tuple[tuple[int, int], ...]] = {
-    "released": ((0, 1), (0, 2), (2, 0)),
-    "corrected": ((0, 1), (0, 2), (2, 1)),
-}
 
 
 @dataclass(frozen=True)
@@ -74,24 +65,8 @@ class Decoder(nn.Module):
     def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """`(M, features)` to densities `(M, 1)` and colours `(M, outputs)` in (-0.001, 1.001)."""
         x = self.net(features)
-        return x[:, :1], torch.sigmoid(x[:, 1:]) * 1.002 - 0.001
-
-
-def plane_features(planes: torch.Tensor, points: torch.Tensor, settings: RenderSettings) -> torch.Tensor:
-    """Mean of the three planes' features at points of space.
-
-    Args:
-        planes: `(3, C, H, W)`.
-        points: `(M, 3)` world coordinates; outside the box the features are zero.
-        settings: Box and axes.
-
-    Returns:
-        `(M, C)`.
-    """
-    scaled = points * (2 / settings.box_warp)
-    grids = torch.stack([scaled[:, list(axes)] for axes in AXES[settings.plane_axes]])
-    sampled = F.grid_sample(planes, grids[:, None], align_corners=False, padding_mode="zeros")
-    return sampled[:, :, 0].mean(dim=0).T
+        density, colour = x.split([1, x.shape[1] - 1], dim=1)
+        return density, torch.sigmoid(colour) * 1.002 - 0.001
 
 
 def march(densities: torch.Tensor, depths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -139,6 +114,7 @@ class Renderer:
         Returns:
             `(M,)`.
         """
+        planes = planes.contiguous(memory_format=torch.channels_last)
         parts = [self.decoder(plane_features(planes, part, self.settings))[0] for part in points.split(chunk)]
         return torch.cat(parts)[:, 0]
 
@@ -163,6 +139,7 @@ class Renderer:
         origins, directions = rays(cameras, resolution)
         features, depths, opacities = [], [], []
         for plane, origin, towards in zip(planes, origins, directions, strict=True):
+            plane = plane.contiguous(memory_format=torch.channels_last)  # once, not for each chunk
             parts = [self._rays(plane, origin, part, generator) for part in towards.split(chunk)]
             colour, depth, opacity = (torch.cat(values) for values in zip(*parts, strict=True))
             features.append(colour.T.reshape(-1, resolution, resolution))

@@ -12,7 +12,8 @@ from torch import nn
 from faceforward.eg3d.backbone import Backbone, Mapping, Synthesis
 from faceforward.eg3d.generator import TriPlaneGenerator
 from faceforward.eg3d.layers import FullyConnected, SynthesisBlock, SynthesisLayer, ToRGB
-from faceforward.eg3d.renderer import AXES, Decoder
+from faceforward.eg3d.planes import AXES
+from faceforward.eg3d.renderer import Decoder
 from faceforward.eg3d.superresolution import SuperResolution
 
 PLAIN = {

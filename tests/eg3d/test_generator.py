@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from faceforward.eg3d.generator import TriPlaneGenerator
-from faceforward.eg3d.renderer import AXES, Renderer, RenderSettings, march, plane_features
+from faceforward.eg3d.planes import AXES, plane_features
+from faceforward.eg3d.renderer import Renderer, RenderSettings, march
 from faceforward.eg3d.resampling import resample_filter, upsample
 
 
@@ -147,6 +148,33 @@ def test_planes_lie_over_their_axes(axes):
         found = plane_features(one, points, settings) * 3
         torch.testing.assert_close(found, points[:, [column, row]], atol=1e-5, rtol=1e-5)
     assert (plane_features(torch.ones(3, 1, 16, 16), torch.tensor([[5.0, 0, 0]]), settings) < 1).all()
+
+
+@pytest.mark.parametrize("axes", ["released", "corrected"])
+def test_pixels_read_together_are_those_of_grid_sample(axes):
+    """Within the box, at its edge and far outside, values and gradients."""
+    settings = RenderSettings(plane_axes=axes)
+    planes = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    points = (torch.rand(20_000, 3, generator=torch.Generator().manual_seed(1)) - 0.5) * 1.4
+    points[:3] = torch.tensor([[0.5, -0.5, 0.5], [1e12, 0.0, 0.0], [0.4375, 0.4375, -0.4375]])
+    values = torch.randn(20_000, 4, generator=torch.Generator().manual_seed(2))
+    together = plane_features(planes, points, settings)
+    apart = plane_features(planes, points.clone().requires_grad_(), settings)
+    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)
+    one, two = (torch.autograd.grad(found, planes, values)[0] for found in (together, apart))
+    torch.testing.assert_close(one, two, atol=1e-3, rtol=1e-4)
+
+
+def test_pixels_read_together_have_gradients_of_gradients():
+    settings = RenderSettings(plane_axes="corrected")
+    points = torch.rand(7, 3, generator=torch.Generator().manual_seed(1)).double() - 0.5
+    planes = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+
+    def features(planes):
+        return plane_features(planes, points, settings).square()
+
+    assert torch.autograd.gradcheck(features, planes)
+    assert torch.autograd.gradgradcheck(features, planes)
 
 
 def test_marching_through_fog_is_beer_and_lambert():

@@ -234,11 +234,13 @@ def report(records: list[dict]) -> None:
                     f"  {decade}: {figures[f'mae/{decade}']:.1f}, {figures[f'bias/{decade}']:+.1f}"
                 )
         edits, trips = near.compute(), still.compute()
-        sys.stdout.write(
-            f"\n  identity, edits within 15 years: distance {edits['distance']:.3f}, "
-            f"below the 1 % threshold {100 * edits['share']:.1f} % of {int(edits['count'])}; "
-            f"unedited round trip {trips['distance']:.3f}, {100 * trips['share']:.1f} %\n"
-        )
+        sys.stdout.write("\n")
+        if edits:  # none was within 15 years
+            sys.stdout.write(
+                f"  identity, edits within 15 years: distance {edits['distance']:.3f}, "
+                f"below the 1 % threshold {100 * edits['share']:.1f} % of {int(edits['count'])}; "
+                f"unedited round trip {trips['distance']:.3f}, {100 * trips['share']:.1f} %\n"
+            )
         for field, text in (
             ("psnr", "reconstruction against the autoencoder's, attention injected, dB"),
             ("psnr_uninjected", "reconstruction, nothing injected, dB"),

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from lightning import Callback
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 
 from faceforward.errors import ConfigurationError, FaceforwardError, TrainingError
@@ -83,23 +82,13 @@ def _agreed(trainer: Trainer, what: str, failure: Exception | None) -> Exception
     return failure
 
 
-class StepsTogether(Callback):
-    """Ends all ranks where a module refuses to learn from the loss of one.
+def agree_on_loss(module: LightningModule) -> bool:
+    """Whether ranks agree at this step on whether to learn from its losses (see `together`).
 
-    On CPUs after each loss; elsewhere, where ranks would have to wait for their devices, when figures are
-    logged anyway. Every `TrainedModule` brings this callback.
-
-    Example:
-        >>> StepsTogether().state_dict()
-        {}
+    On CPUs at each step; elsewhere, where ranks would have to wait for their devices, when figures are logged
+    anyway.
     """
-
-    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: torch.Tensor) -> None:
-        """Ask the module, as Lightning does next on each rank alone."""
-        due = pl_module.device.type == "cpu" or pl_module.global_step % trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
-        if trainer.world_size > 1 and due:
-            with together(trainer, "a step"):
-                pl_module.on_before_backward(loss)
+    return module.device.type == "cpu" or module.global_step % module.trainer.log_every_n_steps == 0  # type: ignore[attr-defined]
 
 
 def prepare_together(trainer: Trainer, data: LightningDataModule) -> None:

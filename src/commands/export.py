@@ -140,7 +140,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"faceforward export: {error}\n")
         return 2
     except (OSError, SafetensorError) as error:
-        sys.stderr.write(f"faceforward export: {options.output} cannot be written: {error}. Make room\n")
+        sys.stderr.write(
+            f"faceforward export: {options.output} cannot be written: {error}. Make room there, or give "
+            "another --output\n"
+        )
         return 1
     sys.stdout.write(f"{options.output}: step {facts['step']}, {facts['weights']} weights\n")
     return 0

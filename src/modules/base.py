@@ -12,7 +12,6 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable, Reduce
 
 from faceforward.callbacks.between_steps import SignalsBetweenSteps
 from faceforward.callbacks.fingerprint import Fingerprint
-from faceforward.callbacks.ranks import StepsTogether
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -48,8 +47,8 @@ class TrainedModule(LightningModule):
         return self.state_dict()
 
     def configure_callbacks(self) -> list[Callback]:
-        """See that no other model's checkpoint is loaded, no rank learns on alone, no step is cut in two."""
-        return [Fingerprint(), StepsTogether(), SignalsBetweenSteps()]
+        """See that no other model's checkpoint is loaded and no step is cut in two."""
+        return [Fingerprint(), SignalsBetweenSteps()]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint that does not hold exactly the weights that are expected.

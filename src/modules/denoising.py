@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL
 from diffusers.models.attention_processor import AttnProcessor
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
+from faceforward.callbacks.ranks import agree_on_loss, together
 from faceforward.datamodules.moments import refuse_other_latents
 from faceforward.diffusion.edit_batch import EditSettings, saved_settings
 from faceforward.diffusion.losses import Draws, denoising_loss, draw
@@ -232,8 +233,9 @@ class DenoisingModule(TrainedModule):
             TrainingError: A loss was no number.
         """
         self._finite = torch.isfinite(loss.detach()) & self._finite
-        if self.device.type == "cpu" or self.global_step % self.trainer.log_every_n_steps == 0:
-            self._refuse_divergence(alone=True)
+        if agree_on_loss(self):
+            with together(self.trainer, "a step"):
+                self._refuse_divergence(alone=True)
 
     def _refuse_divergence(self, *, alone: bool = False) -> None:
         """Raise where a loss was no number, on this rank or, unless `alone`, on any."""

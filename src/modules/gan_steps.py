@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from faceforward.callbacks.ranks import agree_on_loss, together
 from faceforward.errors import TrainingError
 
 if TYPE_CHECKING:
@@ -51,11 +52,12 @@ def take_step(
     Raises:
         TrainingError: The loss is no number.
     """
-    if not torch.isfinite(loss.detach()):
-        raise TrainingError(
-            f"the loss is no number at step {module.global_step}: nothing more is learnt from here. Lower "
-            "the learning rates or raise gamma, and go on from the last checkpoint with --ckpt_path"
-        )
+    with together(module.trainer, "a step") if agree_on_loss(module) else nullcontext():
+        if not torch.isfinite(loss.detach()):
+            raise TrainingError(
+                f"the loss is no number at step {module.global_step}: nothing more is learnt from here. "
+                "Lower the learning rates or raise gamma, and go on from the last checkpoint with --ckpt_path"
+            )
     optimizer.zero_grad()
     module.manual_backward(loss)
     if clip is not None:

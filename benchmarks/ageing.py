@@ -37,7 +37,7 @@ from faceforward.faces.identity import DlibEmbedder, distance
 from faceforward.metrics.age import AgeError
 from faceforward.metrics.identity import IdentityDistance
 from faceforward.modules.age_editor import psnr
-from faceforward.pretrained import embedded_model
+from faceforward.pretrained import embedded_model, resolve
 
 INVERSIONS = {
     "ddim": DDIMInversion,
@@ -59,7 +59,12 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--archive", type=Path, default=ARCHIVE)
-    parser.add_argument("--pretrained", type=Path, default=None, help="default: the embedded model")
+    parser.add_argument(
+        "--pretrained",
+        type=lambda name: Path(resolve(name)),
+        default=None,
+        help="folder or registered name; default: the embedded model",
+    )
     parser.add_argument("--photos", type=int, default=None, help="spread evenly over the split; default all")
     parser.add_argument("--share", default="1/1", help="this process's share of the photographs, as in 2/3")
     parser.add_argument("--split", choices=("train", "val"), default="val")

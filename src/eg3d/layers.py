@@ -209,7 +209,7 @@ class SynthesisBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.up = up
-        self.register_buffer("resample_filter", resample_filter())
+        self.register_buffer("resample_filter", resample_filter())  # a name of the checkpoints
         if inputs:
             self.conv0 = SynthesisLayer(inputs, outputs, style, resolution, up=up, clamp=clamp)
         else:
@@ -252,4 +252,4 @@ class SynthesisBlock(nn.Module):
         drawn = widened(self.torgb(x, ws[:, self.convolutions]))
         if picture is None:
             return x, drawn
-        return x, (upsample(picture, self.resample_filter) if self.up else picture) + drawn
+        return x, (upsample(picture) if self.up else picture) + drawn

@@ -89,7 +89,11 @@ def denoising_loss(
         ValueError: Another prediction type.
     """
     alpha = alphas_cumprod[timesteps]
-    prediction = unet(diffuse(latents, noise, alpha), timesteps, context).sample.float()
+    dtype = getattr(
+        unet, "dtype", latents.dtype
+    )  # half where the trainer's precision is bf16-true or 16-true
+    noisy = diffuse(latents, noise, alpha).to(dtype)
+    prediction = unet(noisy, timesteps, context.to(dtype)).sample.float()
     if prediction_type == "epsilon":
         target = noise
     elif prediction_type == "v_prediction":

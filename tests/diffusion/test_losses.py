@@ -15,6 +15,7 @@ class Oracle(torch.nn.Module):
         return type("Output", (), {"sample": self.answer})
 
 
+NO_TEXT = torch.zeros(4, 1, 1)
 ALPHAS = torch.tensor([0.9, 0.5, 0.1])
 
 
@@ -34,18 +35,18 @@ def test_the_true_answer_has_no_loss(kind):
     z, e, t = draw()
     a = ALPHAS[t].view(-1, 1, 1, 1)
     answer = e if kind == "epsilon" else a.sqrt() * e - (1 - a).sqrt() * z
-    loss = denoising_loss(Oracle(answer), z, None, t, e, ALPHAS, prediction_type=kind)
+    loss = denoising_loss(Oracle(answer), z, NO_TEXT, t, e, ALPHAS, prediction_type=kind)
     torch.testing.assert_close(loss, torch.zeros(2))
 
 
 def test_min_snr_weights_are_those_of_the_paper():
     z, e, t = draw()
-    plain = denoising_loss(Oracle(e + 1), z, None, t, e, ALPHAS)
-    weighted = denoising_loss(Oracle(e + 1), z, None, t, e, ALPHAS, min_snr_gamma=5)
+    plain = denoising_loss(Oracle(e + 1), z, NO_TEXT, t, e, ALPHAS)
+    weighted = denoising_loss(Oracle(e + 1), z, NO_TEXT, t, e, ALPHAS, min_snr_gamma=5)
     torch.testing.assert_close(weighted / plain, torch.tensor([5 / 9, 1.0]))
 
 
 def test_unknown_prediction_type_is_refused():
     z, e, t = draw()
     with pytest.raises(ValueError, match="sample"):
-        denoising_loss(Oracle(e), z, None, t, e, ALPHAS, prediction_type="sample")
+        denoising_loss(Oracle(e), z, NO_TEXT, t, e, ALPHAS, prediction_type="sample")

@@ -89,9 +89,7 @@ def denoising_loss(
         ValueError: Another prediction type.
     """
     alpha = alphas_cumprod[timesteps]
-    dtype = getattr(
-        unet, "dtype", latents.dtype
-    )  # half where the trainer's precision is bf16-true or 16-true
+    dtype = getattr(unet, "dtype", latents.dtype)  # half under bf16-true
     noisy = diffuse(latents, noise, alpha).to(dtype)
     prediction = unet(noisy, timesteps, context.to(dtype)).sample.float()
     if prediction_type == "epsilon":

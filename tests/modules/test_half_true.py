@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from tiny_training import QUIET, latents, specialization, tiny_trainer
 from training_data import write_archive
 

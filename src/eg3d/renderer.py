@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from faceforward.eg3d.layers import FullyConnected
-from faceforward.eg3d.planes import PlaneAxes, plane_features
+from faceforward.eg3d.planes import PlaneAxes, plane_features, readable
 from faceforward.eg3d.rays import importance_depths, rays, stratified_depths
 
 
@@ -114,7 +114,7 @@ class Renderer:
         Returns:
             `(M,)`.
         """
-        planes = planes.contiguous(memory_format=torch.channels_last)
+        planes = readable(planes)
         parts = [self.decoder(plane_features(planes, part, self.settings))[0] for part in points.split(chunk)]
         return torch.cat(parts)[:, 0]
 
@@ -139,7 +139,7 @@ class Renderer:
         origins, directions = rays(cameras, resolution)
         features, depths, opacities = [], [], []
         for plane, origin, towards in zip(planes, origins, directions, strict=True):
-            plane = plane.contiguous(memory_format=torch.channels_last)  # once, not for each chunk
+            plane = readable(plane)
             parts = [self._rays(plane, origin, part, generator) for part in towards.split(chunk)]
             colour, depth, opacity = (torch.cat(values) for values in zip(*parts, strict=True))
             features.append(colour.T.reshape(-1, resolution, resolution))

@@ -240,7 +240,7 @@ def report(records: list[dict]) -> None:
                 )
         edits, trips = near.compute(), still.compute()
         sys.stdout.write("\n")
-        if edits:  # none was within 15 years
+        if edits:  # else none is within 15 years
             sys.stdout.write(
                 f"  identity, edits within 15 years: distance {edits['distance']:.3f}, "
                 f"below the 1 % threshold {100 * edits['share']:.1f} % of {int(edits['count'])}; "

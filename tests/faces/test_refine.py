@@ -30,7 +30,7 @@ def tiny_pair(tmp_path_factory):
 
 def test_cameras_find_back_over_what_a_generator_shows():
     """On average: the encoder, which is told a wrong camera, may turn the head instead."""
-    refinement = AnalysisBySynthesis(steps=12)
+    refinement = AnalysisBySynthesis()
     generator = refinement.generator
     truth = cameras.at_radius(cameras.labels(cameras.look_at(0, 0)))
     start = cameras.at_radius(cameras.labels(cameras.look_at(8, 0)))
@@ -43,7 +43,7 @@ def test_cameras_find_back_over_what_a_generator_shows():
             refined = refinement.refine(crop, start[0])
         errors.append(cameras.rotation_error(cameras.pose(refined.label), cameras.pose(truth)).item())
         assert refined.losses[0, -1] < refined.losses[0, 0]
-    assert sum(errors) / len(errors) < 8 - 1.5
+    assert sum(errors) / len(errors) < 8 - 2
 
 
 def test_settings_tell_weights_and_options(tiny_pair):

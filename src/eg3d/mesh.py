@@ -36,11 +36,13 @@ class Mesh:
         vertices: `(V, 3)` float32, world units.
         faces: `(F, 3)` int32, counter-clockwise seen from outside, so that normals point outwards.
         colours: `(V, 3)` uint8 sRGB of the vertices.
+        level: Density before its softplus that the surface is taken at; nan of one from elsewhere.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     colours: np.ndarray
+    level: float = float("nan")
 
 
 @torch.no_grad()
@@ -49,7 +51,7 @@ def surface(
     planes: torch.Tensor,
     *,
     resolution: int = 256,
-    level: float = LEVEL,
+    level: float | None = LEVEL,
     whole: bool = False,
     chunk: int = 2**16,
 ) -> Mesh:
@@ -61,7 +63,9 @@ def surface(
         renderer: Of the planes.
         planes: `(3, C, H, W)`, of one head.
         resolution: Cells along a side of the box, 8 to 1024.
-        level: Density before its softplus.
+        level: Density before its softplus; None takes the level whose surface lies where the head is seen:
+            `LEVEL`, or less in softer planes, which are seen without being anywhere as dense. There it is the
+            median density of the front view's depth map, in the middle of the picture.
         whole: Keep all of it; else only the part that the middle of the front view shows: no floating bits,
             no hollows, no wall behind a head.
         chunk: Points at once.
@@ -77,6 +81,9 @@ def surface(
     highest = float(field.max())  # nan and infinity come through
     if not (np.isfinite(highest) and np.isfinite(field.min())):
         raise NoSurfaceError("densities of these planes are not finite: the generator's weights are broken")
+    seen = _seen_in_front(renderer, planes)
+    if level is None:
+        level = _shown_level(renderer, planes, seen)
     if highest <= level:
         raise NoSurfaceError(
             f"there is no surface: density is at most {highest:.3g} on the grid, and the level is "
@@ -90,23 +97,12 @@ def surface(
     vertices = vertices.clip(-side / 2, side / 2).astype(np.float32)
     faces = faces.astype(np.int32)
     if not whole:
-        vertices, faces = _seen_part(vertices, faces, _seen_in_front(renderer, planes).cpu().numpy())
-    return Mesh(vertices, faces, _colours(renderer, planes, vertices, chunk))
+        vertices, faces = _seen_part(vertices, faces, seen.cpu().numpy())
+    return Mesh(vertices, faces, _colours(renderer, planes, vertices, chunk), level)
 
 
-@torch.no_grad()
-def shown_level(renderer: Renderer, planes: torch.Tensor) -> float:
-    """The level whose surface lies where the head is seen: `LEVEL`, or less in softer planes.
-
-    Soft heads are seen without being anywhere as dense as `LEVEL`. Their surface is then taken where rays
-    end: at the median density of the front view's depth map, in the middle of the picture.
-
-    Args:
-        renderer: Of the planes.
-        planes: `(3, C, H, W)`, of one head.
-    """
-    points = _seen_in_front(renderer, planes)
-    return min(LEVEL, float(renderer.density(planes, points).median())) if len(points) else LEVEL
+def _shown_level(renderer: Renderer, planes: torch.Tensor, seen: torch.Tensor) -> float:
+    return min(LEVEL, float(renderer.density(planes, seen).median())) if len(seen) else LEVEL
 
 
 def _seen_in_front(renderer: Renderer, planes: torch.Tensor, resolution: int = 64) -> torch.Tensor:

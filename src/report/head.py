@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from faceforward.atomic import atomic_folder, write_atomically
-from faceforward.eg3d.mesh import shown_level, surface
+from faceforward.eg3d.mesh import surface
 from faceforward.eg3d.views import (
     DEPTH_UNIT,
     Orbit,
@@ -53,7 +53,7 @@ class Wanted:
         fps: Its frames per second.
         meshes: Endings of the mesh files, `ply` and `glb`.
         mesh_resolution: See `surface`.
-        level: See `surface`; None takes `shown_level`.
+        level: See `surface`.
     """
 
     yaws: tuple[float, ...] = (-30.0, 0.0, 30.0)
@@ -135,15 +135,16 @@ def write_head(
             turned = (picture(view.image) for view in render_views(generator, planes, ws, path))
             _write_turntable(folder, turned, wanted, model)
         if wanted.meshes:
-            level = shown_level(generator.renderer, planes[0]) if wanted.level is None else wanted.level
-            mesh = surface(generator.renderer, planes[0], resolution=wanted.mesh_resolution, level=level)
+            mesh = surface(
+                generator.renderer, planes[0], resolution=wanted.mesh_resolution, level=wanted.level
+            )
             for ending in wanted.meshes:
                 write_mesh(mesh, folder / f"mesh.{ending}", _mark("The surface of a generated head.", model))
             content["mesh"] = {
                 "vertices": len(mesh.vertices),
                 "faces": len(mesh.faces),
                 "bounds": [mesh.vertices.min(0).round(4).tolist(), mesh.vertices.max(0).round(4).tolist()],
-                "level": round(level, 4),
+                "level": round(mesh.level, 4),
             }
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         content["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}

@@ -8,7 +8,7 @@ import torch
 import trimesh
 
 from eg3d.known_solids import LEVEL, solid
-from faceforward.eg3d.mesh import NoSurfaceError, density_grid, require_packages, shown_level, surface
+from faceforward.eg3d.mesh import NoSurfaceError, density_grid, require_packages, surface
 from faceforward.errors import WeightsUnavailableError
 
 
@@ -132,18 +132,19 @@ def test_nothing_above_the_level_says_how_dense_it_is():
 
 def test_the_level_is_where_a_head_is_seen():
     generator, planes = solid(radius=0.3)
-    assert shown_level(generator.renderer, planes[0]) == LEVEL  # a hard ball: seen where it begins
+    hard = surface(generator.renderer, planes[0], resolution=24, level=None)
+    assert hard.level == LEVEL  # a ball is seen where it begins
     last = generator.decoder.net[2]
     with torch.no_grad():
         last.weight[0] *= 0.02
         last.bias[0] = 0  # density is 80 * (0.3 ** 2 - r ** 2): fog, 7.2 in its middle
-    level = shown_level(generator.renderer, planes[0])
-    assert 3 < level < 7.2
-    mesh = surface(generator.renderer, planes[0], resolution=24, level=level)
+    mesh = surface(generator.renderer, planes[0], resolution=24, level=None)
+    assert 3 < mesh.level < 7.2
     assert 0.1 < np.ptp(mesh.vertices, axis=0).max() / 2 < 0.3
     with torch.no_grad():
         last.bias[0] = -1e4  # nothing at all
-    assert shown_level(generator.renderer, planes[0]) == LEVEL
+    with pytest.raises(NoSurfaceError, match="level is 10"):
+        surface(generator.renderer, planes[0], resolution=24, level=None)
 
 
 def test_broken_weights_give_no_mesh():

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BIN = 5.0  # degrees of yaw that are counted together
+
 
 class CropStore:
     """Pictures and labels of a folder or zip, as EG3D passes them around: files and a `dataset.json`.
@@ -159,6 +161,24 @@ class CropDataset(Dataset):
         }
 
 
+def yaw_weights(labels: torch.Tensor, most: float) -> list[float]:
+    """How often to draw each camera, so that rare yaws are learnt as well as frequent ones.
+
+    The training photographs of EG3D's released models were rebalanced by yaw (arXiv 2112.07945, supplement);
+    there they were doubled, here they are drawn more often.
+
+    Args:
+        labels: `(N, 25)`.
+        most: Of the weights; the most frequent five degrees of yaw, left and right together, have 1.
+
+    Returns:
+        N numbers in 1 .. `most`.
+    """
+    bins = (cameras.angles(cameras.pose(labels))[:, 0].abs() / BIN).long()
+    counts = bins.bincount()
+    return (counts.max() / counts[bins]).clamp(max=most).tolist()
+
+
 class CameraCrops(LightningDataModule):
     """Camera-labelled crops for EG3D and what builds on it.
 
@@ -173,6 +193,8 @@ class CameraCrops(LightningDataModule):
         batch_size: Of each rank.
         mirror: Whether to mirror at all.
         in_memory: Keep decoded pictures in memory: for small ones.
+        rebalance: How many times as often a turned head may be drawn as a frontal one, so that yaws become
+            about equally frequent, see `yaw_weights`; 1 draws all alike.
         seed: Of the order and the draws.
         num_workers: Processes that decode.
     """
@@ -187,10 +209,13 @@ class CameraCrops(LightningDataModule):
         batch_size: int = 4,
         mirror: bool = True,
         in_memory: bool = False,
+        rebalance: float = 1.0,
         seed: int = 0,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        if not rebalance >= 1:
+            raise ConfigurationError(f"data.init_args.rebalance is {rebalance}: give 1 (none) or more")
         self.root = Path(root)
         self.val_root = Path(val_root) if val_root else None
         self.val_share = val_share
@@ -198,6 +223,7 @@ class CameraCrops(LightningDataModule):
         self.batch_size = batch_size
         self.mirror = mirror
         self.in_memory = in_memory
+        self.rebalance = rebalance
         self.seed = seed
         self.num_workers = num_workers
         self.datasets: dict[str, CropDataset] = {}
@@ -236,9 +262,11 @@ class CameraCrops(LightningDataModule):
         return {"num_workers": self.num_workers, "persistent_workers": self.num_workers > 0}
 
     def train_dataloader(self) -> DataLoader:
-        """Shuffled batches; the last incomplete one is dropped."""
+        """Shuffled batches, or turned heads more often; the last incomplete one is dropped."""
+        dataset = self.datasets["train"]
+        weights = yaw_weights(dataset.labels, self.rebalance) if self.rebalance > 1 else None
         return training_loader(
-            self.trainer, self.datasets["train"], self.batch_size, seed=self.seed, **self._loading()
+            self.trainer, dataset, self.batch_size, seed=self.seed, weights=weights, **self._loading()
         )
 
     def val_dataloader(self) -> DataLoader:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from faceforward.datamodules.camera_crops import CameraCrops, CropDataset, CropStore
+from faceforward.datamodules.camera_crops import CameraCrops, CropDataset, CropStore, yaw_weights
 from faceforward.datamodules.draws import Draw
 from faceforward.eg3d import cameras
 from faceforward.errors import ConfigurationError
@@ -93,3 +93,15 @@ def test_nothing_there(tmp_path, folder):
     data = CameraCrops(str(path), val_share=0.0, size=16)
     with pytest.raises(ConfigurationError, match="no picture for the split 'val'"):
         data.setup("fit")
+
+
+def test_turned_heads_are_drawn_more_often(folder):
+    yaws = [0.0] * 6 + [3.0, -3.0] + [12.0, -13.0] + [40.0]
+    labels = torch.cat([cameras.labels(cameras.look_at(yaw)) for yaw in yaws])
+    assert yaw_weights(labels, 6.0) == [1.0] * 8 + [4.0, 4.0] + [6.0]
+    data = crops(folder, rebalance=4.0)
+    data.setup("fit")
+    sampler = data.train_dataloader().sampler
+    assert sampler.weights.tolist() == pytest.approx(yaw_weights(data.datasets["train"].labels, 4.0))
+    with pytest.raises(ConfigurationError, match="rebalance is 0"):
+        crops(folder, rebalance=0)

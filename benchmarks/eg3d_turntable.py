@@ -3,6 +3,7 @@
     nice -n 5 python benchmarks/eg3d_turntable.py --views 8
     python benchmarks/eg3d_turntable.py --table
     python benchmarks/eg3d_turntable.py --precision
+    python benchmarks/eg3d_turntable.py --parts
 
 Random weights of the released shapes. Both sides run in one process, the same views, in turn; the pictures
 are compared. Memory is of a process of its own.
@@ -17,12 +18,19 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 from eg3d_plain import forward
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
+from faceforward.eg3d.planes import PIXELS, plane_features, readable
 from faceforward.eg3d.renderer import RenderSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 GIB = 2**30
 
@@ -66,27 +74,57 @@ def plainly(generator: TriPlaneGenerator, z: torch.Tensor, cameras: torch.Tensor
     )
 
 
-def parts(generator: TriPlaneGenerator, z: torch.Tensor, camera: torch.Tensor) -> dict[str, float]:
-    """Seconds of each part of one view."""
-    found = {}
-    with torch.inference_mode():
+def fastest(run: Callable[[], object], times: int = 3) -> float:
+    """Least seconds of a call."""
+    seconds = []
+    for _ in range(times):
         begun = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begun)
+    return min(seconds)
+
+
+def parts(generator: TriPlaneGenerator, z: torch.Tensor, camera: torch.Tensor) -> None:
+    """Print what the parts of one view take, beside a plain convolution and a large copy."""
+    generator.requires_grad_(False)  # the counter wants graphs else
+    renderer, side = generator.renderer, generator.config.raw_resolution
+    settings = renderer.settings
+    block, kernel = torch.randn(2**26), torch.randn(256, 256, 3, 3)
+    image = torch.randn(1, 256, 128, 128).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        rate = 2 * kernel.numel() * 128**2 / fastest(lambda: F.conv2d(image, kernel, padding=1), 10)
+        copied = 2 * block.nbytes / fastest(block.clone)
+        sys.stdout.write(f"a convolution: {rate / 1e9:.0f} GFLOP/s; a copy: {copied / 1e9:.1f} GB/s\n")
         ws = generator.map(z, camera)
         planes = generator.planes(ws)
-        found["mapping and backbone"] = time.perf_counter() - begun
-        begun = time.perf_counter()
-        rendered = generator.renderer(planes, camera, generator.config.raw_resolution)
-        found["rendering"] = time.perf_counter() - begun
-        begun = time.perf_counter()
-        generator.superresolution(rendered.features, ws)
-        found["super-resolution"] = time.perf_counter() - begun
-    return found
+        features = renderer(planes, camera, side).features
+        plane = readable(planes[0])
+        count = side**2 * (settings.samples + settings.importance_samples)
+        points = (torch.rand(count, 3) - 0.5).split(1024 * settings.samples)  # the renderer's chunks
+        read = [plane_features(plane, part, settings) for part in points]
+        work = {
+            "mapping and backbone": lambda: generator.planes(generator.map(z, camera)),
+            "rendering": lambda: renderer(planes, camera, side),
+            "of that, sampling of planes": lambda: [plane_features(plane, p, settings) for p in points],
+            "of that, decoder": lambda: [renderer.decoder(part) for part in read],
+            "super-resolution": lambda: generator.superresolution(features, ws),
+        }
+        for name, run in work.items():
+            with FlopCounterMode(display=False) as counter:
+                run()
+            operations, seconds = counter.get_total_flops(), fastest(run)
+            sys.stdout.write(
+                f"{name}: {seconds:.2f} s, {operations / 1e9:.1f} GFLOP in products and convolutions, "
+                f"{operations / seconds / rate:.0%} of that rate\n"
+            )
+    size = count * plane.shape[1] * 4 * (PIXELS + 1)
+    sys.stdout.write(f"sampling reads and writes {size / 1e9:.2f} GB: {size / copied:.2f} s as a copy\n")
 
 
 def table() -> None:
     """Seconds and peak memory of rendering alone, each row in a process of its own."""
     for resolution, samples in ((64, 24), (64, 48), (128, 24), (128, 48)):
-        for chunk in (4096, 16384):
+        for chunk in (1024, 4096, 16384):
             done = subprocess.run(
                 [sys.executable, __file__, "--one", str(resolution), str(samples), str(chunk)],
                 capture_output=True, text=True, check=True,
@@ -150,6 +188,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--precision", action="store_true")
+    parser.add_argument("--parts", action="store_true", help="the parts of a view alone")
     parser.add_argument("--one", type=int, nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -164,6 +203,9 @@ def main() -> int:
         return 0
     generator, cameras = built(), orbit(args.views)
     z = torch.randn(1, 512)
+    if args.parts:
+        parts(generator, z, cameras[:1])
+        return 0
     seconds: dict[str, list[float]] = {"ours": [], "plain": []}
     for _ in range(args.rounds):
         for name, side in (("ours", turntable), ("plain", plainly)):
@@ -178,8 +220,7 @@ def main() -> int:
     sys.stdout.write(
         f"ratio: {min(seconds['plain']) / min(seconds['ours']):.2f}; pictures differ by {away:.1e}\n"
     )
-    for name, value in parts(generator, z, cameras[:1]).items():
-        sys.stdout.write(f"{name}: {value:.2f} s\n")
+    parts(generator, z, cameras[:1])
     return 0
 
 

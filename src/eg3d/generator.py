@@ -165,7 +165,7 @@ class TriPlaneGenerator(nn.Module):
         *,
         raw_resolution: int | None = None,
         generator: torch.Generator | None = None,
-        chunk: int = 4096,
+        chunk: int | None = None,
         dtype: torch.dtype | None = None,
     ) -> View:
         """Pictures of planes.
@@ -176,7 +176,7 @@ class TriPlaneGenerator(nn.Module):
             ws: `(N, num_ws, w)` or `(1, ...)`; super-resolution takes the last w.
             raw_resolution: Side of the raw picture; None takes the config's.
             generator: See `Renderer`.
-            chunk: Rays at once.
+            chunk: Rays at once, see `Renderer`.
             dtype: Of super-resolution; rays are always followed in float32.
 
         Raises:

@@ -125,7 +125,7 @@ class Renderer:
         resolution: int,
         *,
         generator: torch.Generator | None = None,
-        chunk: int = 4096,
+        chunk: int | None = None,
     ) -> Rendering:
         """Render each planes at its camera.
 
@@ -134,8 +134,10 @@ class Renderer:
             cameras: `(N, 25)`.
             resolution: Side r.
             generator: Jitters the samples, for training; None takes them in their places.
-            chunk: Rays at once: memory grows with it, the result does not change.
+            chunk: Rays at once: memory grows with it, the result does not change. None takes 1,024 on the
+                CPU, so that what one step leaves is still in its caches for the next, and 4,096 elsewhere.
         """
+        chunk = chunk or (1024 if planes.device.type == "cpu" else 4096)
         origins, directions = rays(cameras, resolution)
         features, depths, opacities = [], [], []
         for plane, origin, towards in zip(planes, origins, directions, strict=True):

@@ -71,7 +71,7 @@ def render_views(
     *,
     orbit: Orbit | None = None,
     raw_resolution: int | None = None,
-    chunk: int = 4096,
+    chunk: int | None = None,
     dtype: torch.dtype | None = None,
 ) -> Iterator[View]:
     """Views of one head one after another, so that memory is one view's.
@@ -83,7 +83,7 @@ def render_views(
         angles: (yaw, pitch) of each view in degrees.
         orbit: Of the cameras; None is FFHQ's.
         raw_resolution: See `TriPlaneGenerator.render`, as the rest.
-        chunk: Rays at once.
+        chunk: Rays at once, see `Renderer`.
         dtype: Of super-resolution.
 
     Yields:

@@ -6,6 +6,8 @@ import hashlib
 import importlib.util
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 from faceforward.registry import GENERATORS, REGISTRY, Weights, entry
 
@@ -71,16 +73,28 @@ def generator_file(source: str) -> Path:
 
 
 def damaged_files(weights: str | Weights) -> tuple[str, ...]:
-    """Compare the files of present weights with their known digests.
+    """Compare the files of present weights with their known digests, and look at the others' headers.
 
     Returns:
-        The names of the files that differ; empty when all agree or no digest is known.
+        The names of the files that differ, and of `.safetensors` files that are none or are cut off; empty
+        when all agree, as far as can be known.
     """
     item = weights if isinstance(weights, Weights) else entry(weights)
     folder = folder_of(item)
     if folder is None or locate(item) is None:
         return ()
-    return tuple(name for name, digest in item.sha256.items() if sha256_of(folder / name) != digest)
+    differing = [name for name, digest in item.sha256.items() if sha256_of(folder / name) != digest]
+    tensors = [name for name in item.files if name.endswith(".safetensors") and name not in item.sha256]
+    return (*differing, *(name for name in tensors if not _is_safetensors(folder / name)))
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the header can be read and the file is as long as it says."""
+    try:
+        with safe_open(path, framework="pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
 
 
 def sha256_of(path: Path) -> str:

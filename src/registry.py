@@ -108,7 +108,7 @@ _ENTRIES = (
         name="face-eg3d-128",
         kind="shipped",
         source=("faceforward/weights/face-eg3d-128",),
-        files=("generator.safetensors",),
+        files=("generator.safetensors", "encoder.safetensors"),
         licence="research only (see MODEL_CARD.md)",
         how="it is part of this package; reinstall faceforward, or train it (configs/experiment/)",
     ),
@@ -119,8 +119,8 @@ _ENTRIES = (
         files=("ffhqrebalanced512-128.safetensors",),
         licence="NVIDIA Source Code License: research and evaluation only, not commercial",
         how="get ffhqrebalanced512-128.pkl from EG3D's page on NVIDIA NGC and accept its licence, then: "
-        "faceforward convert eg3d ffhqrebalanced512-128.pkl "
-        "~/.cache/faceforward/eg3d/ffhqrebalanced512-128.safetensors (in the cache that doctor names)",
+        "faceforward convert eg3d ffhqrebalanced512-128.pkl CACHE/eg3d/ffhqrebalanced512-128.safetensors "
+        "(CACHE is what doctor names so, ~/.cache/faceforward by default)",
         substitute="face-eg3d-128",
         folder=lambda: cache_directory() / "eg3d",
     ),

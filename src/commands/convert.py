@@ -16,15 +16,22 @@ def convert_eg3d(source: Path, output: Path) -> None:
 
     Args:
         source: See `load_generator`, which runs nothing that is in it.
-        output: New `.safetensors` file; it is there when it is complete.
+        output: New `.safetensors` file; it is there when it is complete. Its folder is made if need be.
 
     Raises:
-        ConfigurationError: `output` exists, or the source cannot be loaded.
+        ConfigurationError: `output` exists or has another ending, or the source cannot be loaded.
         OSError: One of them cannot be read or written.
     """
     if output.exists():
         raise ConfigurationError(f"{output} exists: give the name of a new file")
-    save_generator(load_generator(source), output)
+    if output.suffix != ".safetensors":  # before a large source is read
+        raise ConfigurationError(f"{output} is to be a generator: let its name end in .safetensors")
+    generator = load_generator(source)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(f"{output} cannot be written: {error}") from error
+    save_generator(generator, output)
 
 
 KINDS: dict[str, Callable[[Path, Path], None]] = {"eg3d": convert_eg3d}

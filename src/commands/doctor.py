@@ -40,7 +40,7 @@ class Finding:
     Attributes:
         job: What it is for.
         name: Registry name.
-        state: `here`, `missing`, `damaged` (a digest is wrong) or `broken` (a library does not import).
+        state: `here`, `missing`, `damaged` (digest or header wrong) or `broken` (a library does not import).
         used: Whether the default takes it: the first whose weights are there, working or not.
         path: Where it lies, or None.
         checked: Whether digests are known and were compared.
@@ -162,7 +162,10 @@ def _state(name: str, modules: Sequence[str]) -> tuple[str, str]:
         return "missing", REGISTRY[name].how
     damaged = damaged_files(name)
     if damaged:
-        return "damaged", f"{', '.join(damaged)} is not the file we know; delete it and: {REGISTRY[name].how}"
+        return (
+            "damaged",
+            f"{', '.join(damaged)} is damaged, or not the file we know; delete it and: {REGISTRY[name].how}",
+        )
     for module in modules:
         try:
             importlib.import_module(module)

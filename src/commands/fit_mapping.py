@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from tqdm import tqdm
 
+from faceforward.checks import at_least
 from faceforward.datamodules.camera_crops import CropDataset, CropStore
 from faceforward.eg3d.checkpoint import save_generator
 from faceforward.eg3d.mapping_fit import fit_mapping
@@ -43,7 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Fit the mapping network of a tri-plane autoencoder to the w's of photographs, so that "
         "`faceforward sample` can make heads up.",
     )
-    parser.add_argument("--pair", required=True, help="folder that the autoencoder's training exported")
+    parser.add_argument(
+        "--pair", required=True, help="folder that the autoencoder's training exported, or face-eg3d-128"
+    )
     parser.add_argument("--crops", type=Path, required=True, help="camera-labelled crops: a folder or a zip")
     parser.add_argument("--output", type=Path, required=True, help="new .safetensors file of the generator")
     parser.add_argument("--steps", type=int, default=3000, help="of the fit (default: %(default)s)")
@@ -65,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.output.exists():
             raise ConfigurationError(f"{options.output} exists: give the name of a new file")
+        if options.output.suffix != ".safetensors" or not options.output.parent.is_dir():
+            raise ConfigurationError(
+                f"{options.output} is to be a generator: give a name in a folder that is there, ending in "
+                ".safetensors"
+            )
+        at_least(1, **{"--steps": options.steps})
         generator, encoder = load_pair(options.pair)
         store = CropStore(options.crops)
         size = encoder.resolution  # which is what it looks at

@@ -15,6 +15,7 @@ from lightning import LightningDataModule
 from PIL import Image, UnidentifiedImageError
 from torch.utils.data import DataLoader, Dataset
 
+from faceforward.checks import at_least
 from faceforward.datamodules.camera_labels import NAMES, labels_in, read_labels
 from faceforward.datamodules.draws import Draw, as_draw, ordered_loader, training_loader
 from faceforward.datamodules.splits import place_of
@@ -73,7 +74,11 @@ class CropStore:
                 raise ConfigurationError(f"{root} holds none of {', '.join(NAMES)}: the crops need labels")
             try:
                 content = json.loads(opened.read(name))
-            except (ValueError, zipfile.BadZipFile) as error:
+            except (
+                ValueError,
+                RuntimeError,
+                zipfile.BadZipFile,
+            ) as error:  # too deep, encrypted
                 raise ConfigurationError(f"{name} in {root} cannot be read: {error}") from error
         return labels_in(content, f"{name} in {root}"), files
 
@@ -197,6 +202,9 @@ class CameraCrops(LightningDataModule):
             about equally frequent, see `yaw_weights`; 1 draws all alike.
         seed: Of the order and the draws.
         num_workers: Processes that decode.
+
+    Raises:
+        ConfigurationError: A number is out of its range.
     """
 
     def __init__(
@@ -214,8 +222,8 @@ class CameraCrops(LightningDataModule):
         num_workers: int = 0,
     ) -> None:
         super().__init__()
-        if not rebalance >= 1:
-            raise ConfigurationError(f"data.init_args.rebalance is {rebalance}: give 1 (none) or more")
+        at_least(1, size=size, batch_size=batch_size, rebalance=rebalance)
+        at_least(0, num_workers=num_workers, val_share=val_share)
         self.root = Path(root)
         self.val_root = Path(val_root) if val_root else None
         self.val_share = val_share

@@ -76,7 +76,13 @@ def labels_in(content: Any, where: str) -> dict[str, torch.Tensor]:
         )
     if not pairs:
         raise ConfigurationError(f"{where} holds no camera label")
-    return {name: _label(value, f"{name} in {where}") for name, value in pairs}
+    found: dict[str, torch.Tensor] = {}
+    for name, value in pairs:
+        label = _label(value, f"{name} in {where}")
+        if name in found and not torch.equal(found[name], label):
+            raise ConfigurationError(f"{where} has {name} twice, with different cameras: take one out")
+        found[name] = label
+    return found
 
 
 def write_labels(labels: Mapping[str, torch.Tensor], path: Path) -> None:
@@ -106,7 +112,7 @@ def _joined(value: Any, where: str) -> Any:
         raise ConfigurationError(f"{where} has no pose and intrinsics: it holds {', '.join(map(str, value))}")
     try:
         pose, inner = (np.asarray(value[key], dtype=np.float64).reshape(-1) for key in ("pose", "intrinsics"))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"{where} is no camera: {error}") from error
     return [*pose.tolist(), *inner.tolist()]
 
@@ -114,7 +120,7 @@ def _joined(value: Any, where: str) -> Any:
 def _label(value: Any, where: str) -> torch.Tensor:
     try:
         numbers = [float(number) for number in value]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ConfigurationError(f"the camera label of {where} is not made of numbers: {error}") from error
     if len(numbers) != cameras.LABEL or not all(map(math.isfinite, numbers)):
         raise ConfigurationError(
@@ -132,8 +138,28 @@ def _label(value: Any, where: str) -> torch.Tensor:
         )
     if not RADII[0] <= radius <= RADII[1]:
         raise ConfigurationError(f"the camera of {where} is {radius:.3g} from the origin: 2.7 is usual")
-    if not 0.1 < inner[0, 0] < 50:
+    focal, centre = inner.diagonal()[:2], inner[:2, 2]
+    if not ((focal > 0.1) & (focal < 50)).all():
         raise ConfigurationError(
-            f"the focal length of {where} is {inner[0, 0]:.4g}: give it in shares of the side, as 4.2647"
+            f"the focal length of {where} is {_listed(focal)}: give it in shares of the side, as 4.2647"
+        )
+    if not (centre.abs() <= 2).all():
+        raise ConfigurationError(
+            f"the middle of {where} is at {_listed(centre)}: give it in shares of the side, as 0.5"
+        )
+    last = (pose[3] - pose.new_tensor([0, 0, 0, 1])).abs(), (inner[2] - inner.new_tensor([0, 0, 1])).abs()
+    if max(float(away.max()) for away in last) > 1e-3:
+        raise ConfigurationError(
+            f"the camera label of {where} is no camera: the last rows of pose and intrinsics have to be "
+            "0 0 0 1 and 0 0 1"
+        )
+    if pose[:3, 2] @ pose[:3, 3] > 0:
+        raise ConfigurationError(
+            f"the camera of {where} looks away from the origin, where the head is: its axes have to be x "
+            "right, y down, z forward (those of OpenGL need the signs of y and z turned)"
         )
     return label
+
+
+def _listed(values: torch.Tensor) -> str:
+    return " and ".join(f"{value:.4g}" for value in values.tolist())

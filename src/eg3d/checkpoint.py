@@ -87,9 +87,14 @@ def save_module(network: nn.Module, path: Path, facts: Mapping[str, str], dtype:
     }
     try:
         with atomic_file(path) as temporary:
+            temporary.touch()  # with the rights of any new file: those of safetensors are the owner's alone
+            mode = temporary.stat().st_mode
             save_file(tensors, temporary, {"format": "pt", **facts})
+            temporary.chmod(mode)
     except SafetensorError as error:
         raise OSError(f"{path} cannot be written: {error}") from error
+    except OSError as error:
+        raise OSError(error.errno, f"{path} cannot be written: {error.strerror}") from error
 
 
 def _read_pt(path: Path) -> dict[str, torch.Tensor]:
@@ -144,6 +149,12 @@ def _filled(config: GeneratorConfig, tensors: Mapping[str, torch.Tensor], path: 
             f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names
         )
         raise ConfigurationError(f"the tensors in {path} are not those of its generator: {told}")
+    broken = [name for name in expected if not tensors[name].isfinite().all()]
+    if broken:
+        raise ConfigurationError(
+            f"{len(broken)} tensors in {path} hold nan or infinity ({_first(broken)}): it is broken, or its "
+            "training failed"
+        )
     own = {name: tensors[name].to(torch.float32).contiguous().clone() for name in expected}
     generator.load_state_dict(own, assign=True)
     return generator.eval()

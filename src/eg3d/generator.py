@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from faceforward.checks import at_least
 from faceforward.eg3d.backbone import Backbone, Mapping, Synthesis
 from faceforward.eg3d.layers import Noise
 from faceforward.eg3d.renderer import Decoder, Renderer, RenderSettings
 from faceforward.eg3d.superresolution import SuperResolution
+from faceforward.errors import ConfigurationError
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class GeneratorConfig:
         condition_scale: Factor of the camera in the mapping network.
         condition_zero: Give the mapping network zeros for a camera.
         render: How planes are rendered.
+
+    Raises:
+        ConfigurationError: A number is out of its range.
     """
 
     z: int = 512
@@ -60,6 +65,22 @@ class GeneratorConfig:
     condition_scale: float = 1.0
     condition_zero: bool = False
     render: RenderSettings = field(default_factory=RenderSettings)
+
+    def __post_init__(self) -> None:
+        """Refuse shapes that no generator has."""
+        at_least(
+            1, z=self.z, w=self.w, mapping_layers=self.mapping_layers, plane_channels=self.plane_channels
+        )
+        at_least(1, channel_base=self.channel_base, channel_max=self.channel_max)
+        at_least(3, features=self.features)
+        at_least(1, raw_resolution=self.raw_resolution)
+        at_least(0, condition=self.condition, clamp=self.clamp, sr_clamp=self.sr_clamp)
+        for name in ("plane_resolution", "resolution"):
+            side = getattr(self, name)
+            if side < 4 or side & (side - 1):
+                raise ConfigurationError(f"{name} is {side}: give a power of two from 4")
+        if self.sr_factor not in (2, 4):
+            raise ConfigurationError(f"sr_factor is {self.sr_factor}: give 2 or 4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,16 +201,15 @@ class TriPlaneGenerator(nn.Module):
             dtype: Of super-resolution; rays are always followed in float32.
 
         Raises:
-            ValueError: The batches do not fit.
+            ValueError: The batches do not fit, or see `Renderer`.
         """
         count = len(cameras)
         for name, value in (("planes", planes), ("ws", ws)):
             if len(value) not in (1, count):
                 raise ValueError(f"{len(value)} {name} for {count} cameras: give one, or one for each")
         planes = planes.expand(count, *planes.shape[1:])
-        rendered = self.renderer(
-            planes, cameras, raw_resolution or self.config.raw_resolution, generator=generator, chunk=chunk
-        )
+        side = self.config.raw_resolution if raw_resolution is None else raw_resolution
+        rendered = self.renderer(planes, cameras, side, generator=generator, chunk=chunk)
         image = self.superresolution(rendered.features, ws, antialias=self.config.sr_antialias, dtype=dtype)
         return View(image, rendered.features[:, :3], rendered.depth, rendered.opacity)
 

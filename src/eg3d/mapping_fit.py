@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from faceforward.checks import at_least
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -51,7 +53,12 @@ def fit_mapping(
         learning_rate: Large, since weights of the network are 100 wide.
         seed: Of what is drawn.
         progress: Told the step and the energy distance, each hundredth step.
+
+    Raises:
+        ConfigurationError: There is less than one step, or a batch of fewer than two, or one w.
     """
+    at_least(1, steps=steps)
+    at_least(2, batch=batch, photographs=len(ws))
     rng = torch.Generator().manual_seed(seed)
     parameters = list(mapping.parameters())
     optimizer = torch.optim.Adam(parameters, lr=learning_rate, betas=(0.9, 0.99))

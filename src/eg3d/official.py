@@ -121,7 +121,8 @@ def _require_ours(
         raise ValueError(
             f"super-resolution {shown(superresolution.name)} is none of {', '.join(SUPERRESOLUTION)}"
         )
-    if superresolution.state["input_resolution"] * 4 != arguments["img_resolution"]:
+    sides = superresolution.state["input_resolution"], arguments["img_resolution"]
+    if not all(type(side) is int for side in sides) or sides[0] * 4 != sides[1]:
         raise ValueError("its super-resolution does not enlarge four times")
     for name, value in FIXED.items():
         if rendering.get(name, value) != value:

@@ -9,6 +9,7 @@ import torch
 from faceforward.eg3d.checkpoint import load_generator, save_generator
 from faceforward.eg3d.generator import TriPlaneGenerator
 from faceforward.eg3d.image_encoder import ImageEncoder, load_encoder, save_encoder
+from faceforward.pretrained import resolve
 
 GENERATOR, ENCODER = "generator.safetensors", "encoder.safetensors"
 
@@ -23,13 +24,17 @@ def save_pair(generator: TriPlaneGenerator, encoder: ImageEncoder, folder: Path)
     save_encoder(encoder, folder / ENCODER)
 
 
-def load_pair(folder: str) -> tuple[TriPlaneGenerator, ImageEncoder]:
+def load_pair(source: str) -> tuple[TriPlaneGenerator, ImageEncoder]:
     """Generator and encoder of an exported folder.
+
+    Args:
+        source: The folder, or the registered name `face-eg3d-128`.
 
     Raises:
         ConfigurationError: One is missing or is another file.
     """
-    return load_generator(Path(folder) / GENERATOR), load_encoder(Path(folder) / ENCODER)
+    folder = Path(resolve(source))
+    return load_generator(folder / GENERATOR), load_encoder(folder / ENCODER)
 
 
 def encode(

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from faceforward.eg3d.unpickle import Grammar, Machine, scalar
+from faceforward.eg3d.unpickle import Grammar, Machine, Name, scalar
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # of torch.save before zip files
 DTYPES = {
@@ -88,7 +88,10 @@ def read_values(data: io.BufferedIOBase, size: int) -> Any:
 
 def _module(meta: dict[str, Any]) -> Module:
     """A persistent object: class, state and source, of which the source is left alone."""
-    module = Module(str(meta["class_name"]))
+    name = meta["class_name"]
+    if type(name) is not str:  # the text of a nested tuple can be endless
+        raise TypeError("a module's class has no name")
+    module = Module(name)
     _set_state(module, meta["state"])
     return module
 
@@ -97,6 +100,12 @@ def _set_state(module: Module, state: dict[str, Any]) -> None:
     if type(state) is not dict or not all(isinstance(key, str) for key in state):
         raise TypeError(f"the state of {module.name} is no dictionary of names")
     module.state = state
+
+
+def _kind_of(value: Any) -> np.dtype[Any]:
+    if not isinstance(value, _Kind):
+        raise TypeError("numbers in it have no type")
+    return value.dtype
 
 
 def _counts(values: Sequence[Any]) -> tuple[int, ...]:
@@ -151,6 +160,8 @@ def _described(identity: tuple[Any, ...]) -> tuple[torch.dtype, str, int]:
     kind, storage, key, _, count, view = identity
     if kind != "storage" or view is not None:
         raise TypeError("a storage in it is described as something else")
+    if not isinstance(storage, Name) or storage.name not in DTYPES:
+        raise TypeError("a storage in it has no type")
     return DTYPES[storage.name], scalar(key), _counts([count])[0]
 
 
@@ -172,26 +183,26 @@ def _array(kind: Any, shape: Any, code: Any) -> np.ndarray:
 
 def _fill(array: np.ndarray, state: tuple[Any, ...]) -> None:
     version, shape, kind, columns_first, data = state
-    checked: Any = (version, _fitting(shape, kind, data), kind.dtype, columns_first is True, data)
+    checked: Any = (version, _fitting(shape, kind, data), _kind_of(kind), columns_first is True, data)
     array.__setstate__(checked)
 
 
-def _array_from(data: bytes, kind: _Kind, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
+def _array_from(data: bytes, kind: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
     """An array of protocol 5."""
-    return np.frombuffer(data, kind.dtype).reshape(_fitting(shape, kind, data), order=order).copy()
+    return np.frombuffer(data, _kind_of(kind)).reshape(_fitting(shape, kind, data), order=order).copy()
 
 
-def _fitting(shape: Any, kind: _Kind, data: bytes) -> tuple[int, ...]:
+def _fitting(shape: Any, kind: Any, data: bytes) -> tuple[int, ...]:
     shape = _counts(shape)
-    if type(data) is not bytes or math.prod(shape) * kind.dtype.itemsize != len(data):
+    if type(data) is not bytes or math.prod(shape) * _kind_of(kind).itemsize != len(data):
         raise ValueError(f"an array of shape {shape} does not fit its bytes")
     return shape
 
 
-def _number(kind: _Kind, data: bytes) -> Any:
-    if type(data) is not bytes or len(data) != kind.dtype.itemsize:
+def _number(kind: Any, data: bytes) -> Any:
+    if type(data) is not bytes or len(data) != _kind_of(kind).itemsize:
         raise ValueError("a number in it does not fit its bytes")
-    return np.frombuffer(data, kind.dtype)[0].item()
+    return np.frombuffer(data, _kind_of(kind))[0].item()
 
 
 def _dictionary(pairs: Sequence[tuple[Any, Any]] = ()) -> dict[Any, Any]:

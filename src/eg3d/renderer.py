@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from faceforward.checks import at_least
+from faceforward.eg3d.cameras import LABEL
 from faceforward.eg3d.layers import FullyConnected
 from faceforward.eg3d.planes import PlaneAxes, plane_features, readable
 from faceforward.eg3d.rays import importance_depths, rays, stratified_depths
+from faceforward.errors import ConfigurationError
+
+MOST_SAMPLES = 4096
 
 
 @dataclass(frozen=True)
@@ -18,13 +24,16 @@ class RenderSettings:
     """How planes are rendered; the values of `ffhqrebalanced512-128.pkl` by default.
 
     Attributes:
-        samples: Depths of the first pass.
-        importance_samples: Depths of the second pass; 0 leaves it out.
+        samples: Depths of the first pass, 2 to 4,096.
+        importance_samples: Depths of the second pass, at most 4,096; 0 leaves it out.
         ray_start: Nearest depth.
         ray_end: Farthest depth.
         box_warp: Side of the cube that the planes span.
         plane_axes: `released` for official checkpoints; `corrected` gives three different planes.
         white_back: White instead of black where rays meet nothing.
+
+    Raises:
+        ConfigurationError: A number is out of its range, or rays end before they start.
     """
 
     samples: int = 48
@@ -34,6 +43,16 @@ class RenderSettings:
     box_warp: float = 1.0
     plane_axes: PlaneAxes = "released"
     white_back: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be rendered."""
+        at_least(2, samples=self.samples)
+        at_least(0, importance_samples=self.importance_samples, ray_start=self.ray_start)
+        at_least(1e-3, box_warp=self.box_warp)
+        if max(self.samples, self.importance_samples) > MOST_SAMPLES:
+            raise ConfigurationError(f"a ray of more than {MOST_SAMPLES} samples a pass: give fewer")
+        if not self.ray_start < self.ray_end < math.inf:
+            raise ConfigurationError(f"rays start at {self.ray_start} and end at {self.ray_end}: not before")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,10 +153,19 @@ class Renderer:
             cameras: `(N, 25)`.
             resolution: Side r.
             generator: Jitters the samples, for training; None takes them in their places.
-            chunk: Rays at once: memory grows with it, the result does not change. None takes 1,024 on the
-                CPU, so that what one step leaves is still in its caches for the next, and 4,096 elsewhere.
+            chunk: Rays at once: memory grows with it, and the result does not change, but for the order in
+                which `generator` draws. None takes 1,024 on the CPU, so that what one step leaves is still in
+                its caches for the next, and 4,096 elsewhere.
+
+        Raises:
+            ValueError: There is no camera, they are no labels, or the side or the chunk is no size.
         """
-        chunk = chunk or (1024 if planes.device.type == "cpu" else 4096)
+        if chunk is None:
+            chunk = 1024 if planes.device.type == "cpu" else 4096
+        if resolution < 1 or chunk < 1:
+            raise ValueError(f"a side of {resolution} pixels in chunks of {chunk} rays: give 1 or more")
+        if not len(cameras) or cameras.shape[1:] != (LABEL,):
+            raise ValueError(f"cameras of shape {tuple(cameras.shape)}: give (N, {LABEL}), one at least")
         origins, directions = rays(cameras, resolution)
         features, depths, opacities = [], [], []
         for plane, origin, towards in zip(planes, origins, directions, strict=True):

@@ -18,6 +18,15 @@ SCALARS = (
     bool,
     type(None),
 )  # what may be a key: hashing a deep tuple overflows C's stack
+FAULTS = (  # what a value of a wrong kind leads to in an action
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ class Machine:
                 if code not in ACTIONS:
                     raise pickle.UnpicklingError(f"opcode {code!r} has no place in a file of weights")
                 ACTIONS[code](self)
-        except (LookupError, ValueError, TypeError, ArithmeticError, RuntimeError, struct.error) as error:
+        except FAULTS as error:
             raise pickle.UnpicklingError(f"it is damaged near byte {self.stream.tell()}: {error}") from error
         raise pickle.UnpicklingError(f"it has more than {STEPS} steps, which no file of weights needs")
 

@@ -37,7 +37,13 @@ class Orbit:
     intrinsics: tuple[float, ...] | None = None
 
     def cameras(self, angles: Sequence[Angle]) -> torch.Tensor:
-        """`(N, 25)` labels of cameras at (yaw, pitch) degrees, as `look_at` takes them."""
+        """`(N, 25)` labels of cameras at (yaw, pitch) degrees, as `look_at` takes them.
+
+        Raises:
+            ValueError: There is no angle, or one is no number.
+        """
+        if not angles or not np.isfinite(angles).all():
+            raise ValueError(f"cameras at {list(angles)}: give (yaw, pitch) in degrees, one pair at least")
         yaws, pitches = zip(*angles, strict=True)
         inner = None if self.intrinsics is None else torch.tensor(self.intrinsics).reshape(3, 3)
         return labels(look_at(yaws, pitches, radius=self.radius, pivot=self.pivot), inner)
@@ -58,7 +64,12 @@ def turntable(frames: int = 60, *, yaw: float = 40.0, pitch: float = 5.0) -> lis
 
     Returns:
         (yaw, pitch) in degrees.
+
+    Raises:
+        ValueError: `frames` is not positive.
     """
+    if frames < 1:
+        raise ValueError(f"a turntable of {frames} frames: give 1 or more")
     turns = 2 * np.pi * np.arange(frames) / frames
     return [(float(yaw * np.sin(turn)), float(pitch * np.cos(turn))) for turn in turns]
 

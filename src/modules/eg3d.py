@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from faceforward.checks import at_least
 from faceforward.datamodules.draws import seed_of
 from faceforward.eg3d.adversary import Adversary
 from faceforward.eg3d.checkpoint import load_generator, save_generator
@@ -15,8 +16,17 @@ from faceforward.eg3d.density import density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
 from faceforward.eg3d.pair import GENERATOR
+from faceforward.errors import ConfigurationError
 from faceforward.modules.base import TrainedModule
-from faceforward.modules.gan_steps import adam_gan, batches_before, discriminate, frozen, take_step
+from faceforward.modules.gan_steps import (
+    adam_gan,
+    batches_before,
+    discriminate,
+    frozen,
+    require_side,
+    take_step,
+)
+from faceforward.pretrained import generator_file
 
 
 def adam_discriminator(params: Any) -> torch.optim.Optimizer:
@@ -27,6 +37,10 @@ def adam_discriminator(params: Any) -> torch.optim.Optimizer:
 class EG3D(TrainedModule):
     """EG3D (Chan et al., arXiv 2112.07945) with its published recipe as the default.
 
+    It differs from the release in this: R1 and density regularisation are part of the loss of the steps whose
+    turn it is, not steps of their own, so that Adam's rate and betas need no correction for those; and the
+    discriminator judges the pictures that the generator has just made, not another batch.
+
     Dual discriminator, non-saturating loss with lazy R1, density regularisation every few steps, generator
     conditioned on cameras that are swapped at random, blurred pictures at the start, and raw pictures that
     grow. `seen` counts real pictures on all ranks; every schedule here is in them.
@@ -34,8 +48,8 @@ class EG3D(TrainedModule):
     Two optimizers take a step each per batch, and `trainer.global_step` counts both.
 
     Args:
-        generator: Its shapes.
-        init_from: A generator file to start from; None begins anew.
+        generator: Its shapes; a generator to start from brings its own.
+        init_from: A generator file to start from, or a registered name; None begins anew.
         discriminator_base: `channel_base` of the discriminator.
         discriminator_max: `channel_max` of it.
         gamma: Of R1.
@@ -55,7 +69,7 @@ class EG3D(TrainedModule):
         gradient_clip: Largest norm of the gradient of each; None does not clip.
 
     Raises:
-        ConfigurationError: `init_from` is no generator.
+        ConfigurationError: `init_from` is no generator, or a number is out of its range.
     """
 
     def __init__(
@@ -81,6 +95,14 @@ class EG3D(TrainedModule):
         discriminator_optimizer: OptimizerCallable = adam_discriminator,
         gradient_clip: float | None = None,
     ) -> None:
+        at_least(0, gamma=gamma, blur=blur, swap=swap, swap_start=swap_start, gradient_clip=gradient_clip)
+        at_least(0, variation_weight=variation_weight, blur_fade=blur_fade, swap_fade=swap_fade)
+        at_least(1, penalty_every=penalty_every, variation_every=variation_every)
+        at_least(2, raw_start=raw_start)
+        if max(swap, swap_start) > 1:
+            raise ConfigurationError(f"swap is {swap}, swap_start {swap_start}: give probabilities, 0 to 1")
+        if raw_fade is not None and not 0 <= raw_fade[0] <= raw_fade[1]:
+            raise ConfigurationError(f"raw_fade is {list(raw_fade)}: give first and last, 0 or more, rising")
         super().__init__(optimizer=optimizer)
         self.automatic_optimization = False
         self.raw_start, self.raw_fade = raw_start, raw_fade
@@ -90,7 +112,7 @@ class EG3D(TrainedModule):
         self.discriminator_optimizer = discriminator_optimizer
         self.gradient_clip = gradient_clip
         self.generator = (
-            TriPlaneGenerator(generator) if init_from is None else load_generator(Path(init_from))
+            TriPlaneGenerator(generator) if init_from is None else load_generator(generator_file(init_from))
         )
         config = self.generator.config
         self.adversary = Adversary(
@@ -132,6 +154,7 @@ class EG3D(TrainedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One step of the generator and one of the discriminator."""
         images, cameras = batch["image"], batch["camera"]
+        require_side(images, self.generator.config.resolution)
         rng = torch.Generator().manual_seed(seed_of(*batch["seed"].tolist()))
         first, second = self.optimizers()  # type: ignore[misc]
         seen = int(self.seen)

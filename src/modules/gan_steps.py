@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from faceforward.callbacks.ranks import agree_on_loss, together
-from faceforward.errors import TrainingError
+from faceforward.errors import ConfigurationError, TrainingError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,23 @@ def take_step(
     if clip is not None:
         module.clip_gradients(optimizer.optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
     optimizer.step()
+
+
+def require_side(images: torch.Tensor, side: int) -> None:
+    """See that photographs are as large as the pictures that they are compared with.
+
+    Args:
+        images: `(N, 3, S, S)`.
+        side: Of the generator's pictures.
+
+    Raises:
+        ConfigurationError: They are not.
+    """
+    if images.shape[-1] != side:
+        raise ConfigurationError(
+            f"the photographs come at {images.shape[-1]} pixels and the generator makes {side}: give "
+            f"--data.init_args.size {side}"
+        )
 
 
 def batches_before(module: LightningModule, seen: int, images: torch.Tensor) -> int:

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import functional as F
 
+from faceforward.checks import at_least
 from faceforward.datamodules.draws import seed_of
 from faceforward.eg3d import cameras as cam
 from faceforward.eg3d.adversary import Adversary
@@ -21,7 +22,7 @@ from faceforward.eg3d.renderer import Renderer
 from faceforward.eg3d.resampling import resized
 from faceforward.modules.autoencoder import gradient_loss
 from faceforward.modules.base import TrainedModule
-from faceforward.modules.gan_steps import adam_gan, discriminate, frozen, take_step
+from faceforward.modules.gan_steps import adam_gan, discriminate, frozen, require_side, take_step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +42,7 @@ class TriPlaneAutoencoder(TrainedModule):
 
     Args:
         generator: Its shapes; an export to start from brings its own.
-        init_from: Folder of an export to start from; None begins anew.
+        init_from: Folder of an export to start from, or `face-eg3d-128`; None begins anew.
         coarse: Side of raw pictures at first, without super-resolution and importance samples.
         fine_from: Pictures after which the final picture is made.
         mirror_share: Of the pictures that are compared with their mirror image.
@@ -61,6 +62,9 @@ class TriPlaneAutoencoder(TrainedModule):
         discriminator_optimizer: Of the discriminator.
         lr_scheduler: Of the first optimizer, stepped once per batch.
         gradient_clip: Largest norm of the gradient of each optimizer; None does not clip.
+
+    Raises:
+        ConfigurationError: `init_from` is no export, or a number is out of its range.
     """
 
     def __init__(
@@ -88,6 +92,12 @@ class TriPlaneAutoencoder(TrainedModule):
         lr_scheduler: LRSchedulerCallable | None = None,
         gradient_clip: float | None = 1.0,
     ) -> None:
+        at_least(1, coarse=coarse, discriminator_base=discriminator_base)
+        at_least(0, fine_from=fine_from, adversarial_from=adversarial_from, gamma=gamma)
+        at_least(0, mirror_share=mirror_share, mirror_weight=mirror_weight, gradient_weight=gradient_weight)
+        at_least(0, prior_weight=prior_weight, prior_floor=prior_floor, prior_fade=prior_fade)
+        at_least(0, variation_weight=variation_weight, adversarial_weight=adversarial_weight)
+        at_least(0, cycle_weight=cycle_weight, gradient_clip=gradient_clip)
         super().__init__(optimizer=optimizer, lr_scheduler=lr_scheduler)
         self.automatic_optimization = False
         self.coarse, self.fine_from = coarse, fine_from
@@ -147,6 +157,7 @@ class TriPlaneAutoencoder(TrainedModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One step of generator and encoder, and one of the discriminator where it has entered."""
         images, cameras = batch["image"], batch["camera"]
+        require_side(images, self.generator.config.resolution)
         rng = torch.Generator().manual_seed(seed_of(*batch["seed"].tolist()))
         optimizers = self.optimizers()
         first, *others = optimizers if isinstance(optimizers, list) else [optimizers]

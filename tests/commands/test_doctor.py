@@ -2,10 +2,13 @@ import dataclasses
 import json
 
 import pytest
+from safetensors.torch import save
 
 from faceforward import pretrained
 from faceforward.commands import doctor
 from faceforward.registry import REGISTRY
+
+EMPTY = save({})  # a safetensors file
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +19,7 @@ def _own_folders(tmp_path, monkeypatch):
     model = tmp_path / "weights" / "face-ldm-128"
     for name in REGISTRY["face-ldm-128"].files:
         (model / name).parent.mkdir(parents=True, exist_ok=True)
-        (model / name).write_text("{}")
+        (model / name).write_bytes(EMPTY if name.endswith(".safetensors") else b"{}")
     monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path / "weights")
 
 
@@ -59,7 +62,10 @@ def test_3d_generators_are_looked_for_and_not_needed(tmp_path, capsys):
     assert "research and evaluation only" in text
     folder = tmp_path / "cache" / "faceforward" / "eg3d"
     folder.mkdir(parents=True)
-    (folder / "ffhqrebalanced512-128.safetensors").write_bytes(b"x")
+    (folder / "ffhqrebalanced512-128.safetensors").write_bytes(b"garbage")
+    assert doctor.main([]) == 0
+    assert "[damaged] 3D generator: eg3d-ffhqrebalanced512-128" in capsys.readouterr().out
+    (folder / "ffhqrebalanced512-128.safetensors").write_bytes(EMPTY)
     assert doctor.main(["--json"]) == 0
     report, found = states(capsys)
     assert found["eg3d-ffhqrebalanced512-128"] == ("here", False)

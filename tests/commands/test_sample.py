@@ -219,7 +219,8 @@ def test_a_generator_that_takes_no_cameras_is_refused(tmp_path, capsys):
 def test_names_of_the_registry_stand_for_their_files(generator_file, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path)
     (tmp_path / "face-eg3d-128").mkdir()
-    (tmp_path / "face-eg3d-128" / "generator.safetensors").write_bytes(generator_file.read_bytes())
+    for name in ("generator.safetensors", "encoder.safetensors"):
+        (tmp_path / "face-eg3d-128" / name).write_bytes(generator_file.read_bytes())
     assert main(["sample", "--seeds", "0", "--yaws", "0", "--output", str(tmp_path / "out")]) == 0
     with Image.open(tmp_path / "out" / "sheet.png") as sheet:
         assert sheet.text["Source"] == "Model: face-eg3d-128"

@@ -103,5 +103,11 @@ def test_turned_heads_are_drawn_more_often(folder):
     data.setup("fit")
     sampler = data.train_dataloader().sampler
     assert sampler.weights.tolist() == pytest.approx(yaw_weights(data.datasets["train"].labels, 4.0))
-    with pytest.raises(ConfigurationError, match="rebalance is 0"):
-        crops(folder, rebalance=0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"rebalance": 0}, {"rebalance": float("nan")}, {"batch_size": 0}, {"num_workers": -1}]
+)
+def test_settings_that_cannot_work_are_refused(folder, wrong):
+    with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))} is "):
+        crops(folder, **wrong)

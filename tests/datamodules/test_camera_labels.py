@@ -76,6 +76,12 @@ def changed(index: int, value: object) -> list:
         (changed(0, 0.2), "not a rotation"),
         (changed(3, 1e6), "from the origin"),
         (changed(16, 2000.0), "focal length"),
+        (changed(20, 0.0), "focal length .* 4.265 and 0:"),
+        (changed(18, 256.0), "the middle"),
+        (changed(15, 9.0), "last rows"),
+        (changed(24, 9.0), "last rows"),
+        (changed(0, 10**400), "not made of numbers"),
+        ([*cameras.to_opengl(cameras.pose(LABEL)).flatten().tolist(), *LABEL[16:].tolist()], "looks away"),
     ],
 )
 def test_no_camera(tmp_path, numbers, said):
@@ -85,6 +91,16 @@ def test_no_camera(tmp_path, numbers, said):
     with pytest.raises(ConfigurationError, match=said) as caught:
         read_labels(tmp_path)
     assert "b in" in str(caught.value)
+
+
+def test_one_picture_has_one_camera(tmp_path):
+    other = cameras.mirrored(LABEL).tolist()
+    path = tmp_path / "dataset.json"
+    path.write_text(json.dumps({"labels": [["a", LABEL.tolist()], ["a", LABEL.tolist()]]}))
+    equal(read_labels(path)["a"])
+    path.write_text(json.dumps({"labels": [["a", LABEL.tolist()], ["a", other]]}))
+    with pytest.raises(ConfigurationError, match="a twice, with different cameras"):
+        read_labels(path)
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,30 @@ def oversized(good):
     return {name: Case(data, refusal, runs=False) for name, (data, refusal) in cases.items()}
 
 
+def mistaken():
+    """What calls the right functions with values of wrong kinds."""
+    doubled = b")" + b"".join(b"q" + bytes([count]) + b"h" + bytes([count]) + b"\x86" for count in range(60))
+    module = named("torch_utils.persistence", "_reconstruct_persistent_obj")
+    empty = named("numpy.core.multiarray", "_reconstruct") + b")R" + b"(K\x01K\x01\x85K\x05\x89C\x01bt"
+    cases = {
+        "endless_name": (module + b"}" + text("class_name") + doubled + b"s\x85R.", "has no name"),
+        "number_of_no_type": (
+            named("numpy.core.multiarray", "scalar") + b"K\x05C\x01a\x86R.",
+            "have no type",
+        ),
+        "array_of_no_type": (empty.replace(b")R", b"K\x00K\x00K\x00\x87R") + b"b.", "have no type"),
+        "bytes_of_no_type": (
+            named("numpy.core.numeric", "_frombuffer") + b"(C\x01aK\x00K\x01\x85" + text("C") + b"tR.",
+            "have no type",
+        ),
+        "module_of_nothing": (module + b"N\x85R.", "damaged"),
+    }
+    return {
+        name: Case(b"\x80\x04" + data if data[:1] != b"\x80" else data, refusal, runs=False)
+        for name, (data, refusal) in cases.items()
+    }
+
+
 def corpus(canary, good=b"\x80\x04" * 50):
     """Every case by its name.
 
@@ -227,7 +251,7 @@ def corpus(canary, good=b"\x80\x04" * 50):
         canary: File that would be written.
         good: A file in the official layout, to be cut off.
     """
-    return {**executing(canary), **indirect(canary), **bending(), **oversized(good)}
+    return {**executing(canary), **indirect(canary), **bending(), **oversized(good), **mistaken()}
 
 
 class Stopped(BaseException):

@@ -224,6 +224,14 @@ def test_wrong_tensors_are_counted_and_named(tmp_path, tiny):
     )
 
 
+def test_broken_numbers_are_refused(tmp_path, tiny):
+    state = tiny.state_dict()
+    state["decoder.net.0.bias"] = torch.full_like(state["decoder.net.0.bias"], float("nan"))
+    torch.save(state, tmp_path / "tiny.pt")
+    with pytest.raises(ConfigurationError, match=r"nan or infinity \(decoder.net.0.bias\)"):
+        load_generator(tmp_path / "tiny.pt", tiny.config)
+
+
 def test_files_that_are_no_generator_are_refused(tmp_path, tiny):
     with pytest.raises(ConfigurationError, match="there is no generator"):
         load_generator(tmp_path / "none.pkl")
@@ -256,7 +264,10 @@ def test_files_that_are_no_generator_are_refused(tmp_path, tiny):
         ('{"clamp": 1e300}', "clamp cannot be"),
         ('{"sr_widths": [8]}', "sr_widths cannot be list"),
         ('{"sr_widths": [8, "4"]}', "sr_widths cannot be '4'"),
-        ('{"plane_resolution": 12}', "makes no generator"),
+        ('{"plane_resolution": 12}', "plane_resolution is 12: give a power of two"),
+        ('{"mapping_layers": 0}', "mapping_layers is 0"),
+        ('{"render": {"samples": 1048576}}', "more than 4096 samples"),
+        ('{"render": {"ray_start": 5}}', "rays start at 5 and end at 3.3"),
     ],
 )
 def test_a_wrong_configuration_is_refused(tmp_path, tiny, said, told):

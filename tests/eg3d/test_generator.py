@@ -10,6 +10,7 @@ from faceforward.eg3d.generator import TriPlaneGenerator
 from faceforward.eg3d.planes import AXES, plane_features
 from faceforward.eg3d.renderer import Renderer, RenderSettings, march
 from faceforward.eg3d.resampling import resample_filter, upsample
+from faceforward.errors import ConfigurationError
 
 
 def codes(tiny, count=1, seed=1):
@@ -223,5 +224,20 @@ def test_super_resolution_by_two_keeps_the_raw_side(tiny_config, cameras):
         view = generator.render(generator.planes(ws), cameras, ws)
     assert view.raw.shape == (2, 3, 16, 16)
     assert view.image.shape == (2, 3, 32, 32)
-    with pytest.raises(ValueError, match="super-resolution by 3"):
-        TriPlaneGenerator(dataclasses.replace(tiny_config, sr_factor=3))
+
+
+def test_shapes_of_no_generator_are_refused(tiny_config):
+    for wrong in ({"sr_factor": 3}, {"resolution": 100}, {"features": 2}, {"z": 0}, {"clamp": float("nan")}):
+        with pytest.raises(ConfigurationError, match=f"{next(iter(wrong))} is "):
+            dataclasses.replace(tiny_config, **wrong)
+
+
+def test_views_of_nothing_are_refused(tiny, cameras):
+    ws = tiny.map(torch.randn(2, 8), cameras)
+    planes = tiny.planes(ws)
+    for wrong in ({"raw_resolution": 0}, {"raw_resolution": -3}, {"chunk": 0}):
+        with pytest.raises(ValueError, match="give 1 or more"):
+            tiny.render(planes, cameras, ws, **wrong)
+    for odd in (cameras[:, :16], cameras[:0]):
+        with pytest.raises(ValueError, match="25"):
+            tiny.render(planes[: len(odd)], odd, ws[: len(odd)])

@@ -54,6 +54,14 @@ def test_the_cameras_stand_where_they_are_asked_to():
     assert other[0, 16] == 2
 
 
+def test_no_views_are_refused():
+    for odd in ([], [(float("nan"), 0.0)]):
+        with pytest.raises(ValueError, match="one pair at least"):
+            Orbit().cameras(odd)
+    with pytest.raises(ValueError, match="0 frames"):
+        turntable(0)
+
+
 def test_a_turntable_is_a_closed_way_without_jumps():
     way = np.array(turntable(48, yaw=40, pitch=5))
     assert way.shape == (48, 2)

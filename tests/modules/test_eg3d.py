@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from faceforward.callbacks.ema import EMA
 from faceforward.callbacks.pipeline_export import PipelineExport
 from faceforward.eg3d.checkpoint import load_generator
+from faceforward.errors import ConfigurationError
 from faceforward.modules.eg3d import EG3D
 from tiny_crops import TINY, crops, write_crops
 from tiny_training import QUIET, tiny_trainer
@@ -97,3 +98,26 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, folder):
 def test_validation_looks_at_held_out_photographs(tmp_path, folder):
     (figures,) = tiny_trainer(tmp_path, []).validate(module(), crops(folder, batch_size=8), verbose=False)
     assert "val/real" in figures
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"penalty_every": 0}, "penalty_every is 0"),
+        ({"variation_every": 0}, "variation_every is 0"),
+        ({"raw_start": 0}, "raw_start is 0"),
+        ({"gamma": -1.0}, "gamma is -1"),
+        ({"swap": 7.0}, "swap is 7"),
+        ({"raw_fade": (10, 5)}, "raw_fade is"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(wrong, told):
+    with pytest.raises(ConfigurationError, match=told):
+        module(**wrong)
+
+
+def test_photographs_of_another_size_are_refused(tmp_path, folder):
+    data = crops(folder)
+    data.size = 16
+    with pytest.raises(ConfigurationError, match=r"at 16 pixels .* --data.init_args.size 32"):
+        tiny_trainer(tmp_path, [], steps=2, limit_val_batches=0).fit(module(), data)

@@ -40,7 +40,9 @@ def density_variation(
 
 @dataclass(frozen=True)
 class HeadPrior:
-    """An ellipsoid where heads are in EG3D's cameras, in front of a wall: what density is held to at first.
+    """An ellipsoid where heads are in EG3D's cameras, before a wall that comes forward at both sides.
+
+    Density is held to it at first.
 
     Without it the cheapest answer of an autoencoder is a picture on a plane that faces the camera. Outside
     the planes' box, where all features are zero and rays begin and end, is air: else it would become a fog
@@ -50,6 +52,9 @@ class HeadPrior:
         centre: Of the ellipsoid, world units; its front lies at the landmarks of the mean face.
         half: Its half axes.
         wall: z of the wall behind it.
+        side: Distance from the middle at which the wall comes forward: cameras at 40 degrees of yaw look past
+            the edge of a flat one, out of the box, and would see black there.
+        rim: z to which it does; what is nearer would stand in their way.
         inside: Density (before its softplus) in the solid.
         outside: In the air.
         steepness: Change of density per unit of distance at the surface.
@@ -59,6 +64,8 @@ class HeadPrior:
     centre: tuple[float, float, float] = (0.0, 0.06, 0.025)
     half: tuple[float, float, float] = (0.2, 0.28, 0.26)
     wall: float = -0.34
+    side: float = 0.43
+    rim: float = 0.16
     inside: float = 14.0
     outside: float = -5.0
     steepness: float = 150.0
@@ -69,7 +76,11 @@ class HeadPrior:
         away = (points - points.new_tensor(self.centre)) / points.new_tensor(self.half)
         norm = away.norm(dim=-1)
         head = (norm - 1) * min(self.half)  # about the distance, negative within
-        distance = torch.minimum(head, points[..., 2] - self.wall)
+        behind = torch.minimum(
+            points[..., 2] - self.wall,
+            torch.maximum(self.side - points[..., 0].abs(), points[..., 2] - self.rim),
+        )
+        distance = torch.minimum(head, behind)
         solid = (-distance * self.steepness).clamp(self.outside, self.inside)
         return torch.where(points.abs().amax(dim=-1) > box / 2, self.outside, solid)
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from faceforward.eg3d.cameras import labels, look_at
 from faceforward.eg3d.density import HeadPrior, density_variation
+from faceforward.eg3d.rays import rays
 from faceforward.faces.face_model import face_model
 from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE
 
@@ -15,6 +17,21 @@ def test_head_prior_is_solid_in_the_head_and_behind_the_wall():
     assert prior.density(points).tolist() == [14, 14, -5, -5]
     surface = torch.tensor([prior.centre[0] + prior.half[0], *prior.centre[1:]])
     assert prior.density(surface).abs() < 1e-3
+
+
+@pytest.mark.parametrize("yaw", [-40.0, -20.0, 0.0, 20.0, 40.0])
+def test_no_camera_looks_past_the_wall(yaw):
+    """Along every ray there is something solid, and on those beside the head nothing before the wall."""
+    prior = HeadPrior()
+    origins, directions = rays(labels(look_at(yaw)), 32)
+    depths = torch.linspace(2.0, 3.5, 300)
+    points = origins[0] + directions[0, :, None] * depths[:, None]
+    solid = prior.density(points) > 0
+    assert solid.any(dim=1).all()
+    first = points[torch.arange(len(points)), solid.int().argmax(dim=1)]
+    beside = (((first - torch.tensor(prior.centre)) / torch.tensor(prior.half)).norm(dim=-1)) > 1.05
+    assert 0.2 < beside.float().mean() < 0.8
+    assert (first[beside][:, 2] < prior.rim + 0.01).all()
 
 
 def test_head_prior_has_its_front_where_faces_are():

@@ -1,10 +1,10 @@
-"""See what a 3D generator makes of photographs while it is trained: from the side, and how deep."""
+"""See what a 3D generator makes while it is trained: from the side, and how deep."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,19 +18,60 @@ from faceforward.faces.crops import resized
 from faceforward.report.metadata import Mark, write_png
 
 if TYPE_CHECKING:
-    from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
+    from collections.abc import Iterator
+
+    from faceforward.datamodules.camera_crops import CropDataset
+    from faceforward.eg3d.generator import TriPlaneGenerator
 
 logger = logging.getLogger(__name__)
 
 
-class NovelViews(Callback):
-    """Turns the same validation photographs to the same yaws again and again; each time one PNG.
+class Head(NamedTuple):
+    """A head to be turned.
 
-    `NAME/step-00000500.png` in the run's folder, marked as synthetic: a row for each photograph, with the
-    photograph, its views, and the depth map from the front. It never leaves the machine.
+    Attributes:
+        shown: What stands before its views, `(1, 3, S, S)` in [-1, 1] each: its photograph, if it has one.
+        ws: `(1, num_ws, w)`.
+        planes: `(1, 3, C, H, W)`.
+    """
+
+    shown: tuple[torch.Tensor, ...]
+    ws: torch.Tensor
+    planes: torch.Tensor
+
+
+class MakesHeads(Protocol):
+    """A module whose heads can be looked at.
+
+    Attributes:
+        generator: That renders them.
+        is_fine: Whether its final pictures are worth looking at; else the raw ones are.
+    """
+
+    generator: TriPlaneGenerator
+
+    @property
+    def is_fine(self) -> bool: ...  # noqa: D102
+
+    def heads(self, dataset: CropDataset, count: int) -> Iterator[Head]:
+        """The same heads each time.
+
+        Args:
+            dataset: The validation split.
+            count: How many, at most.
+        """
+        ...
+
+
+class NovelViews(Callback):
+    """Turns the same heads to the same yaws again and again; each time one PNG.
+
+    `NAME/step-00000500.png` in the run's folder, marked as synthetic: a row for each head, with its views and
+    the depth map from the front. An autoencoder's heads are those of the first validation photographs, which
+    stand before them; a GAN's are of the same codes. It never leaves the machine.
 
     Args:
-        count: Photographs, the first of the validation split.
+        count: Heads.
         yaws: Degrees.
         every_n_steps: Between pictures.
         name: Folder under `trainer.default_root_dir`.
@@ -72,7 +113,7 @@ class NovelViews(Callback):
             if trainer.is_global_zero:
                 self._write(trainer, pl_module)  # type: ignore[arg-type]
 
-    def _write(self, trainer: Trainer, module: TriPlaneAutoencoder) -> None:
+    def _write(self, trainer: Trainer, module: Any) -> None:
         """Render and save; a disk that is full is said and costs the picture only."""
         dataset = trainer.datamodule.datasets["val"]  # type: ignore[attr-defined]
         average = average_of(trainer)
@@ -88,7 +129,9 @@ class NovelViews(Callback):
             module.train(was_training)
         step = trainer.global_step
         path = Path(trainer.default_root_dir) / self.name / f"step-{step:08d}.png"
-        mark = Mark("composite", f"Validation photographs seen from other sides at step {step}.")
+        mark = Mark(
+            "composite", f"Heads from several sides at step {step}, and photographs where there are any."
+        )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(path) as temporary:
@@ -97,13 +140,10 @@ class NovelViews(Callback):
             logger.error("%s could not be written: %s; make room, the training goes on", path, error)
 
     @torch.no_grad()
-    def _rows(self, module: TriPlaneAutoencoder, dataset: Any) -> list[np.ndarray]:
+    def _rows(self, module: MakesHeads, dataset: Any) -> list[np.ndarray]:
         rows = []
-        for index in range(min(self.count, len(dataset))):
-            image, camera = (value.to(module.device) for value in dataset.pair(index))
-            ws, planes = module(image[None], camera[None])
-            tiles = [picture(image[None])]
-            tiles.append(picture(module.view(planes, camera[None], ws).image))
+        for shown, ws, planes in module.heads(dataset, self.count):
+            tiles = [picture(image) for image in shown]
             for view in render_views(module.generator, planes, ws, grid(self.yaws)):
                 tiles.append(picture(view.image if module.is_fine else view.raw))
             front = next(render_views(module.generator, planes, ws, [(0.0, 0.0)]))

@@ -60,7 +60,8 @@ def _seeds(text: str) -> tuple[int, ...]:
 def _degrees(most: float) -> Callable[[str], tuple[float, ...]]:
     def parsed(text: str) -> tuple[float, ...]:
         try:
-            values = [float(part) + 0.0 for part in text.split(",")]  # no -0
+            # Files are named by them; adding nothing makes 0 of -0.
+            values = [round(float(part), 3) + 0.0 for part in text.split(",")]
         except ValueError:
             values = []
         if not values or not all(abs(value) <= most for value in values):
@@ -193,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 1
     done = sum(line["status"] == "done" for line in lines)
-    sys.stdout.write(f"{done} of {len(lines)} heads are in {options.output}; see {SHEET} and {MANIFEST}\n")
+    seen = f"{SHEET} and {MANIFEST}" if done else MANIFEST
+    sys.stdout.write(f"{done} of {len(lines)} heads are in {options.output}; see {seen}\n")
     return int(done < len(lines))
 
 

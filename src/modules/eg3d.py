@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # jsonargparse reads the types
+from collections.abc import Iterator  # jsonargparse reads the types
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
+from faceforward.callbacks.novel_views import Head
 from faceforward.checks import at_least
+from faceforward.datamodules.camera_crops import CropDataset
 from faceforward.datamodules.draws import seed_of
 from faceforward.eg3d.adversary import Adversary
 from faceforward.eg3d.checkpoint import load_generator, save_generator
@@ -16,6 +19,7 @@ from faceforward.eg3d.density import density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
 from faceforward.eg3d.pair import GENERATOR
+from faceforward.eg3d.views import Orbit
 from faceforward.errors import ConfigurationError
 from faceforward.modules.base import TrainedModule
 from faceforward.modules.gan_steps import (
@@ -27,6 +31,8 @@ from faceforward.modules.gan_steps import (
     take_step,
 )
 from faceforward.pretrained import generator_file
+
+SHOWN = 0.7  # truncation of the heads that are looked at, as `faceforward sample` has it
 
 
 def adam_discriminator(params: Any) -> torch.optim.Optimizer:
@@ -129,6 +135,19 @@ class EG3D(TrainedModule):
         )
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.train()
+
+    @property
+    def is_fine(self) -> bool:
+        """Its final pictures are worth looking at from the start."""
+        return True
+
+    def heads(self, dataset: CropDataset, count: int) -> Iterator[Head]:
+        """Those of the same codes each time, conditioned on the camera in front."""
+        for seed in range(count):
+            z = torch.randn(1, self.generator.config.z, generator=torch.Generator().manual_seed(seed))
+            front = Orbit().cameras([(0.0, 0.0)]).to(self.device)
+            ws = self.generator.map(z.to(self.device), front, truncation=SHOWN)
+            yield Head((), ws, self.generator.planes(ws))
 
     @property
     def raw_side(self) -> int:

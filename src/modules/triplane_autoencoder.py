@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import functional as F
 
+from faceforward.callbacks.novel_views import Head
 from faceforward.checks import at_least
 from faceforward.datamodules.draws import seed_of
 from faceforward.eg3d import cameras as cam
@@ -25,7 +26,10 @@ from faceforward.modules.base import TrainedModule
 from faceforward.modules.gan_steps import adam_gan, discriminate, frozen, require_side, take_step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from faceforward.datamodules.camera_crops import CropDataset
 
 
 class TriPlaneAutoencoder(TrainedModule):
@@ -153,6 +157,13 @@ class TriPlaneAutoencoder(TrainedModule):
         seen = self.coarse_renderer(planes, cameras, self.coarse, generator=generator)
         raw = seen.features[:, :3]
         return View(raw, raw, seen.depth, seen.opacity)
+
+    def heads(self, dataset: CropDataset, count: int) -> Iterator[Head]:
+        """Those of the first photographs, each after the photograph and its own view."""
+        for index in range(min(count, len(dataset))):
+            image, camera = (value.to(self.device)[None] for value in dataset.pair(index))
+            ws, planes = self(image, camera)
+            yield Head((image, self.view(planes, camera, ws).image), ws, planes)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One step of generator and encoder, and one of the discriminator where it has entered."""

@@ -144,11 +144,13 @@ def run(samples: Samples, *, device: str, overwrite: bool = False) -> list[dict[
                 )
             except NoSurfaceError as error:
                 reason = str(error)
+                if samples.folder(seed).exists():  # it is not lost, and it is not what was asked for
+                    reason += "; its folder still holds the head of an earlier run, under that one's settings"
                 tqdm.write(f"seed {seed}: {reason}", file=sys.stderr)
         lines.append(
             {
                 "seed": seed,
-                "folder": samples.folder(seed).relative_to(samples.output).as_posix(),
+                "folder": samples.folder(seed).relative_to(samples.output).as_posix() if result else None,
                 "status": "done" if result else "failed",
                 "reason": reason,
                 "reused": seed in there,
@@ -161,6 +163,8 @@ def run(samples: Samples, *, device: str, overwrite: bool = False) -> list[dict[
             rows[seed] = _tiles(samples.folder(seed), result)
     if rows:
         _write_sheet(samples, rows)
+    else:
+        (samples.output / SHEET).unlink(missing_ok=True)  # of an earlier run
     return lines
 
 

@@ -147,7 +147,27 @@ def test_a_head_without_a_surface_fails_and_the_others_go_on(generator_file, tmp
     assert [line["status"] for line in lines] == ["failed"] * 2
     assert "ask for a lower level" in lines[0]["reason"]
     assert files(output) == ["manifest.jsonl"]
-    assert "0 of 2 heads" in capsys.readouterr().out
+    assert capsys.readouterr().out.endswith(f"0 of 2 heads are in {output}; see manifest.jsonl\n")
+
+
+def test_a_head_that_could_not_be_replaced_is_not_the_result(generator_file, tmp_path, capsys):
+    output = tmp_path / "out"
+    assert sample(generator_file, output, "--yaws=0") == 0
+    before = files(output / "heads")
+    words = ("--yaws=0", "--mesh", "ply", "--mesh-resolution", 8, "--level", "1e5", "--overwrite")
+    assert sample(generator_file, output, *words) == 1
+    lines = manifest(output)
+    assert [line["folder"] for line in lines] == [None, None]
+    assert "holds the head of an earlier run" in lines[0]["reason"]
+    assert files(output / "heads") == before
+    assert not (output / "sheet.png").exists()
+
+
+def test_views_that_differ_have_names_that_differ(generator_file, tmp_path):
+    assert sample(generator_file, tmp_path / "out", "--yaws=12.34561,12.34562,12.347") == 0
+    assert len(manifest(tmp_path / "out")) == 2
+    names = sorted(path.name for path in (tmp_path / "out" / "heads" / "0000" / "views").iterdir())
+    assert names == ["yaw+12.346_pitch+0.png", "yaw+12.347_pitch+0.png"]
 
 
 def test_truncation_pulls_heads_together(generator_file, tmp_path):

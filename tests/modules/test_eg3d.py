@@ -3,8 +3,10 @@
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from PIL import Image
 
 from faceforward.callbacks.ema import EMA
+from faceforward.callbacks.novel_views import NovelViews
 from faceforward.callbacks.pipeline_export import PipelineExport
 from faceforward.eg3d.checkpoint import load_generator
 from faceforward.errors import ConfigurationError
@@ -79,6 +81,20 @@ def test_both_networks_learn_and_the_generator_is_exported(tmp_path, folder):
     again = EG3D(TINY, init_from=str(tmp_path / "generator" / "generator.safetensors"), discriminator_base=64)
     state = again.generator.state_dict()
     assert all(torch.equal(value, state[name]) for name, value in found.state_dict().items())
+
+
+def test_the_same_heads_are_looked_at(tmp_path, folder):
+    model = module()
+    views = NovelViews(count=2, yaws=(-20.0, 20.0), every_n_steps=2, tile=16)
+    tiny_trainer(tmp_path, [views], steps=2).fit(model, crops(folder))
+    (path,) = (tmp_path / "novel_views").iterdir()
+    with Image.open(path) as picture:
+        assert picture.size == (16 * 3, 32)
+    data = crops(folder)
+    data.setup("fit")
+    first, again = (next(model.heads(data.datasets["val"], 1)) for _ in range(2))
+    assert torch.equal(first.ws, again.ws)
+    assert not first.shown
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(tmp_path, folder):

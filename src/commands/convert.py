@@ -1,4 +1,4 @@
-"""`faceforward convert`: weights that others published as files of our own."""
+"""`faceforward convert`: weights that others published, and camera labels, in another form."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from faceforward.datamodules.camera_labels import read_labels, write_labels
 from faceforward.eg3d.checkpoint import load_generator, save_generator
 from faceforward.errors import ConfigurationError
 
@@ -27,25 +28,56 @@ def convert_eg3d(source: Path, output: Path) -> None:
     if output.suffix != ".safetensors":  # before a large source is read
         raise ConfigurationError(f"{output} is to be a generator: let its name end in .safetensors")
     generator = load_generator(source)
+    _make_folder(output)
+    save_generator(generator, output)
+
+
+def convert_labels(source: Path, output: Path) -> None:
+    """Write camera labels in the form that the output's name asks for.
+
+    Args:
+        source: See `read_labels`.
+        output: New file or folder, see `write_labels`.
+
+    Raises:
+        ConfigurationError: `output` exists or asks for no known form, or the source is no labels.
+        OSError: It cannot be written.
+    """
+    if output.exists():
+        raise ConfigurationError(f"{output} exists: give a new name")
+    labels = read_labels(source)
+    _make_folder(output)
+    write_labels(labels, output)
+
+
+def _make_folder(output: Path) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{output} cannot be written: {error}") from error
-    save_generator(generator, output)
 
 
-KINDS: dict[str, Callable[[Path, Path], None]] = {"eg3d": convert_eg3d}
+KINDS: dict[str, Callable[[Path, Path], None]] = {"eg3d": convert_eg3d, "labels": convert_labels}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="faceforward convert",
         description="Read published weights without running any code in them, check every tensor, and write "
-        "them as safetensors.",
+        "them as safetensors. Camera labels: read in any form that is passed around, and written in another.",
     )
-    parser.add_argument("kind", choices=KINDS, help="eg3d: NVIDIA's .pkl, or a state dict under its names")
-    parser.add_argument("source", type=Path, help="the published file")
-    parser.add_argument("output", type=Path, help="new .safetensors file")
+    parser.add_argument(
+        "kind",
+        choices=KINDS,
+        help="eg3d: NVIDIA's .pkl, or a state dict under its names; labels: dataset.json, label.json, "
+        "cameras.json or .npy",
+    )
+    parser.add_argument("source", type=Path, help="the published file; of labels a folder as well")
+    parser.add_argument(
+        "output",
+        type=Path,
+        help="new .safetensors file; of labels a .json (named cameras.json in that form) or a folder of .npy",
+    )
     return parser
 
 

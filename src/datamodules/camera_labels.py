@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from faceforward.atomic import atomic_file
+from faceforward.atomic import atomic_file, atomic_folder
 from faceforward.eg3d import cameras
 from faceforward.errors import ConfigurationError
 
@@ -86,14 +86,41 @@ def labels_in(content: Any, where: str) -> dict[str, torch.Tensor]:
 
 
 def write_labels(labels: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write `{"labels": [[file, [25 numbers]], ...]}`, the form of EG3D and GOAE, whole or not at all.
+    """Write labels in the form that the name asks for; `read_labels` gives them back.
+
+    Args:
+        labels: `(25,)` each, by the names of their pictures.
+        path: `cameras.json` is written as `{name: {"intrinsics": 3x3, "pose": 4x4}}`, any other `.json` as
+            `{"labels": [[file, [25 numbers]], ...]}`, the form of EG3D and GOAE, whole or not at all; a name
+            without an ending is a folder of one `.npy` of 25 float32 for each picture.
 
     Raises:
+        ConfigurationError: The name asks for no known form, or pictures differ in their endings alone.
         OSError: It cannot be written.
     """
-    content = {"labels": [[name, [round(x, 7) for x in label.tolist()]] for name, label in labels.items()]}
-    with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+    if path.suffix == ".json":
+        numbers = {name: [round(x, 7) for x in label.tolist()] for name, label in labels.items()}
+        content: Any = {"labels": [list(pair) for pair in numbers.items()]}
+        if path.name == "cameras.json":
+            content = {
+                name: {"intrinsics": _rows(values[16:], 3), "pose": _rows(values[:16], 4)}
+                for name, values in numbers.items()
+            }
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+    elif not path.suffix:
+        arrays = {Path(name).with_suffix("").as_posix().replace("/", "_"): name for name in labels}
+        if len(arrays) < len(labels):
+            raise ConfigurationError(f"{path}: names of pictures differ in nothing but their endings")
+        with atomic_folder(path) as folder:
+            for stem, name in arrays.items():
+                np.save(folder / f"{stem}.npy", labels[name].numpy().astype(np.float32))
+    else:
+        raise ConfigurationError(f"{path}: give dataset.json, cameras.json or a folder for .npy files")
+
+
+def _rows(values: list[float], width: int) -> list[list[float]]:
+    return [values[start : start + width] for start in range(0, len(values), width)]
 
 
 def _read_array(path: Path) -> torch.Tensor:

@@ -8,6 +8,8 @@ import torch
 
 from eg3d.official_layout import official, write_official
 from faceforward.__main__ import main
+from faceforward.datamodules.camera_labels import read_labels, write_labels
+from faceforward.eg3d import cameras
 from faceforward.eg3d.checkpoint import load_generator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
 
@@ -59,6 +61,17 @@ def test_a_hostile_file_leaves_nothing(tmp_path, capsys):
     assert main(["convert", "eg3d", str(source), str(tmp_path / "out.safetensors")]) == 2
     assert "posix.system" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_labels_become_another_form(tmp_path, capsys):
+    label = cameras.labels(cameras.look_at(20.0))[0]
+    write_labels({"a.png": label}, tmp_path / "dataset.json")
+    for source, output in (("dataset.json", "new/cameras.json"), ("new/cameras.json", "arrays")):
+        assert main(["convert", "labels", str(tmp_path / source), str(tmp_path / output)]) == 0
+    torch.testing.assert_close(read_labels(tmp_path / "arrays")["a"], label)
+    assert main(["convert", "labels", str(tmp_path / "arrays"), str(tmp_path / "arrays")]) == 2
+    assert main(["convert", "labels", str(tmp_path / "none"), str(tmp_path / "other.json")]) == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 def test_the_command_explains_itself(capsys):

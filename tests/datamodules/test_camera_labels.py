@@ -46,6 +46,24 @@ def test_cameras_json_at_its_own_radius(tmp_path):
     equal(cameras.at_radius(found), cameras.at_radius(LABEL))
 
 
+@pytest.mark.parametrize("name", ["dataset.json", "label.json", "cameras.json", "labels"])
+def test_what_is_written_in_any_form_is_read(tmp_path, name):
+    labels = {"1": LABEL, "2": cameras.mirrored(LABEL)}
+    write_labels(labels, tmp_path / name)
+    found = read_labels(tmp_path / name)
+    assert list(found) == ["1", "2"]
+    for key, label in labels.items():
+        equal(found[key], label)
+
+
+def test_forms_that_are_none(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"give dataset\.json"):
+        write_labels({"1": LABEL}, tmp_path / "labels.txt")
+    with pytest.raises(ConfigurationError, match="nothing but their endings"):
+        write_labels({"1.png": LABEL, "1.jpg": LABEL}, tmp_path / "labels")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("shape", [(25,), (1, 25)])
 def test_arrays(tmp_path, shape):
     np.save(tmp_path / "7.npy", LABEL.numpy().reshape(shape))

@@ -267,7 +267,7 @@ def test_files_that_are_no_generator_are_refused(tmp_path, tiny):
         ('{"plane_resolution": 12}', "plane_resolution is 12: give a power of two"),
         ('{"mapping_layers": 0}', "mapping_layers is 0"),
         ('{"render": {"samples": 1048576}}', "more than 4096 samples"),
-        ('{"render": {"ray_start": 5}}', "rays start at 5 and end at 3.3"),
+        ('{"render": {"ray_start": 5}}', "rays from 5 to 3.3: the end"),
     ],
 )
 def test_a_wrong_configuration_is_refused(tmp_path, tiny, said, told):

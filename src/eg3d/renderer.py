@@ -52,7 +52,7 @@ class RenderSettings:
         if max(self.samples, self.importance_samples) > MOST_SAMPLES:
             raise ConfigurationError(f"a ray of more than {MOST_SAMPLES} samples a pass: give fewer")
         if not self.ray_start < self.ray_end < math.inf:
-            raise ConfigurationError(f"rays from {self.ray_start} to {self.ray_end}: the end has to be farther")
+            raise ConfigurationError(f"rays from {self.ray_start} to {self.ray_end}: the end lies farther")
 
 
 @dataclass(frozen=True, eq=False)

@@ -160,12 +160,9 @@ def is_ready(findings: Sequence[Finding]) -> bool:
 def _state(name: str, modules: Sequence[str]) -> tuple[str, str]:
     if locate(name) is None:
         return "missing", REGISTRY[name].how
-    damaged = damaged_files(name)
+    damaged = ", ".join(damaged_files(name))
     if damaged:
-        return (
-            "damaged",
-            f"{', '.join(damaged)} is damaged, or not the file we know; delete it and: {REGISTRY[name].how}",
-        )
+        return "damaged", f"{damaged} is damaged or not the file we know; delete it and: {REGISTRY[name].how}"
     for module in modules:
         try:
             importlib.import_module(module)

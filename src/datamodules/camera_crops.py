@@ -74,11 +74,8 @@ class CropStore:
                 raise ConfigurationError(f"{root} holds none of {', '.join(NAMES)}: the crops need labels")
             try:
                 content = json.loads(opened.read(name))
-            except (
-                ValueError,
-                RuntimeError,
-                zipfile.BadZipFile,
-            ) as error:  # too deep, encrypted
+            # A RuntimeError: it is encrypted, or nested without an end.
+            except (ValueError, RuntimeError, zipfile.BadZipFile) as error:
                 raise ConfigurationError(f"{name} in {root} cannot be read: {error}") from error
         return labels_in(content, f"{name} in {root}"), files
 

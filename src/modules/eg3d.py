@@ -19,7 +19,6 @@ from faceforward.eg3d.density import density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
 from faceforward.eg3d.pair import GENERATOR
-from faceforward.eg3d.views import Orbit
 from faceforward.errors import ConfigurationError
 from faceforward.modules.base import TrainedModule
 from faceforward.modules.gan_steps import (
@@ -31,6 +30,7 @@ from faceforward.modules.gan_steps import (
     take_step,
 )
 from faceforward.pretrained import generator_file
+from faceforward.report.samples import code
 
 SHOWN = 0.7  # truncation of the heads that are looked at, as `faceforward sample` has it
 
@@ -142,11 +142,9 @@ class EG3D(TrainedModule):
         return True
 
     def heads(self, dataset: CropDataset, count: int) -> Iterator[Head]:
-        """Those of the same codes each time, conditioned on the camera in front."""
+        """Those of the same seeds each time, as `faceforward sample` makes them."""
         for seed in range(count):
-            z = torch.randn(1, self.generator.config.z, generator=torch.Generator().manual_seed(seed))
-            front = Orbit().cameras([(0.0, 0.0)]).to(self.device)
-            ws = self.generator.map(z.to(self.device), front, truncation=SHOWN)
+            ws = code(self.generator, seed, SHOWN)
             yield Head((), ws, self.generator.planes(ws))
 
     @property

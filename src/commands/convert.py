@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from faceforward.datamodules.camera_labels import read_labels, write_labels
-from faceforward.eg3d.checkpoint import load_generator, save_generator
+from faceforward.eg3d.checkpoint import load_generator, require_safetensors, save_generator
 from faceforward.errors import ConfigurationError
 
 
@@ -25,8 +25,7 @@ def convert_eg3d(source: Path, output: Path) -> None:
     """
     if output.exists():
         raise ConfigurationError(f"{output} exists: give the name of a new file")
-    if output.suffix != ".safetensors":  # before a large source is read
-        raise ConfigurationError(f"{output} is to be a generator: let its name end in .safetensors")
+    require_safetensors(output)
     generator = load_generator(source)
     _make_folder(output)
     save_generator(generator, output)

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from faceforward.checks import at_least
 from faceforward.datamodules.camera_crops import CropDataset, CropStore
-from faceforward.eg3d.checkpoint import save_generator
+from faceforward.eg3d.checkpoint import require_safetensors, save_generator
 from faceforward.eg3d.mapping_fit import fit_mapping
 from faceforward.eg3d.pair import load_pair
 from faceforward.errors import ConfigurationError
@@ -68,11 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.output.exists():
             raise ConfigurationError(f"{options.output} exists: give the name of a new file")
-        if options.output.suffix != ".safetensors" or not options.output.parent.is_dir():
-            raise ConfigurationError(
-                f"{options.output} is to be a generator: give a name in a folder that is there, ending in "
-                ".safetensors"
-            )
+        require_safetensors(options.output)
+        if not options.output.parent.is_dir():
+            raise ConfigurationError(f"there is no folder {options.output.parent} for {options.output}")
         at_least(1, **{"--steps": options.steps})
         generator, encoder = load_pair(options.pair)
         store = CropStore(options.crops)

@@ -65,9 +65,18 @@ def save_generator(generator: TriPlaneGenerator, path: Path, *, dtype: torch.dty
         ConfigurationError: The file would have another ending.
         OSError: It cannot be written.
     """
+    require_safetensors(path)
+    save_module(generator, path, {CONFIG: json.dumps(dataclasses.asdict(generator.config))}, dtype)
+
+
+def require_safetensors(path: Path) -> None:
+    """See that a generator can be written under a name, before work is put into it.
+
+    Raises:
+        ConfigurationError: The name has another ending.
+    """
     if path.suffix != ".safetensors":
         raise ConfigurationError(f"{path} is to be a generator: let its name end in .safetensors")
-    save_module(generator, path, {CONFIG: json.dumps(dataclasses.asdict(generator.config))}, dtype)
 
 
 def save_module(network: nn.Module, path: Path, facts: Mapping[str, str], dtype: torch.dtype) -> None:

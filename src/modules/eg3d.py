@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.cli import OptimizerCallable
 
 from faceforward.callbacks.novel_views import Head
-from faceforward.checks import at_least
+from faceforward.checks import at_least, check_shares
 from faceforward.datamodules.camera_crops import CropDataset
 from faceforward.datamodules.draws import seed_of
 from faceforward.eg3d.adversary import Adversary
@@ -101,18 +101,17 @@ class EG3D(TrainedModule):
         discriminator_optimizer: OptimizerCallable = adam_discriminator,
         gradient_clip: float | None = None,
     ) -> None:
-        at_least(0, gamma=gamma, blur=blur, swap=swap, swap_start=swap_start, gradient_clip=gradient_clip)
+        at_least(0, gamma=gamma, blur=blur, gradient_clip=gradient_clip)
         at_least(0, variation_weight=variation_weight, blur_fade=blur_fade, swap_fade=swap_fade)
         at_least(1, penalty_every=penalty_every, variation_every=variation_every)
         at_least(2, raw_start=raw_start)
-        if max(swap, swap_start) > 1:
-            raise ConfigurationError(f"swap is {swap}, swap_start {swap_start}: give probabilities, 0 to 1")
         if raw_fade is not None and not 0 <= raw_fade[0] <= raw_fade[1]:
             raise ConfigurationError(f"raw_fade is {list(raw_fade)}: give first and last, 0 or more, rising")
         super().__init__(optimizer=optimizer)
         self.automatic_optimization = False
         self.raw_start, self.raw_fade = raw_start, raw_fade
         self.swap, self.swap_start, self.swap_fade = swap, swap_start, swap_fade
+        check_shares(self, "model.init_args", ("swap", "swap_start"))
         self.variation_weight, self.variation_every = variation_weight, variation_every
         self.variation_distance = variation_distance
         self.discriminator_optimizer = discriminator_optimizer

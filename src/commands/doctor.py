@@ -65,6 +65,7 @@ BACKENDS = (
         {"retinaface": ("retinaface", "onnxruntime"), "mtcnn": ("onnxruntime", "cv2")},
     ),
     Backend("diffusion model", ("face-ldm-128",), {"face-ldm-128": ("diffusers", "transformers")}),
+    Backend("face mesh", ("face-mesh",), {"face-mesh": ("onnxruntime",)}),
     Backend("age and gender", ("dlib-age-gender",), {"dlib-age-gender": ("onnxruntime",)}),
     Backend("identity", ("dlib-recognition",), {"dlib-recognition": ("dlib",)}),
     Backend("camera estimation", ("dlib-landmarks-68",), {"dlib-landmarks-68": ("dlib",)}, False),

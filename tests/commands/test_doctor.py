@@ -16,10 +16,11 @@ def _own_folders(tmp_path, monkeypatch):
     """A machine with a model in the package, whatever the checkout has, and no downloads."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "home"))
-    model = tmp_path / "weights" / "face-ldm-128"
-    for name in REGISTRY["face-ldm-128"].files:
-        (model / name).parent.mkdir(parents=True, exist_ok=True)
-        (model / name).write_bytes(EMPTY if name.endswith(".safetensors") else b"{}")
+    for model in ("face-ldm-128", "face-mesh"):
+        for name in REGISTRY[model].files:
+            file = tmp_path / "weights" / model / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(EMPTY if name.endswith(".safetensors") else b"{}")
     monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path / "weights")
 
 

@@ -120,9 +120,14 @@ def cut_out(pixels: np.ndarray, alignment: Alignment) -> np.ndarray:
     return np.rint(np.clip(crop, 0, 255)).astype(np.uint8)
 
 
+def padded(alignment: Alignment, shape: tuple[int, ...]) -> np.ndarray:
+    """Return which pixels of the crop lie outside a photograph of `shape` `(H, W, ...)`, `(size, size)` bool."""
+    return _outside(alignment, shape) > 0
+
+
 def padded_share(alignment: Alignment, shape: tuple[int, ...]) -> float:
     """Return the share of the crop that lies outside a photograph of `shape` `(H, W, ...)`."""
-    return float((_outside(alignment.scaled(64), shape) > 0).mean())
+    return float(padded(alignment.scaled(64), shape).mean())
 
 
 def paste_back(photo_pixels: np.ndarray, crop: np.ndarray, alignment: Alignment) -> np.ndarray:

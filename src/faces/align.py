@@ -121,7 +121,7 @@ def cut_out(pixels: np.ndarray, alignment: Alignment) -> np.ndarray:
 
 
 def padded(alignment: Alignment, shape: tuple[int, ...]) -> np.ndarray:
-    """Return which pixels of the crop lie outside a photograph of `shape` `(H, W, ...)`, `(size, size)` bool."""
+    """Return which pixels of the crop lie outside a photograph of this shape, `(size, size)` bool."""
     return _outside(alignment, shape) > 0
 
 

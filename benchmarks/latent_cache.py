@@ -27,8 +27,7 @@ from torch.utils.data import Dataset
 from faceforward.datamodules.aihub import AIHubSource
 from faceforward.datamodules.draws import Draw, training_loader
 from faceforward.datamodules.face_crops import CropMaker, one_thread
-from faceforward.datamodules.latent_cache import LatentCache
-from faceforward.datamodules.latent_faces import LatentFacesDataset
+from faceforward.datamodules.latent_cache import LatentCache, LatentFacesDataset
 from faceforward.datamodules.moments import image_size, vae_weights
 from faceforward.datamodules.sources import LabelledPhoto, collect
 from faceforward.modules.specialization import Specialization
@@ -49,7 +48,7 @@ class Photographs(Dataset):
 
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         photo = self.photos[draw.index]
-        image = torch.from_numpy(self.crops(photo)).permute(2, 0, 1).float() / 127.5 - 1
+        image = torch.from_numpy(self.crops(photo).pixels).permute(2, 0, 1).float() / 127.5 - 1
         image = image.flip(-1) if draw.seed % 2 else image
         return {"image": image, "age": photo.age, "gender": photo.gender, "seed": draw.seed}
 

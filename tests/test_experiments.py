@@ -9,7 +9,7 @@ from aihub_corpus import write_good
 from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
 from faceforward.train import main
 from tiny_crops import TINY, options_of, write_crops
-from tiny_training import QUIET
+from tiny_training import QUIET, collections
 from training_data import write_archive
 
 ROOT = Path(__file__).parents[1]
@@ -31,7 +31,7 @@ def sources(tmp_path, astronaut, tiny_vae, tiny_sd):
     archive = write_archive(tmp_path / "faces.zip", astronaut)
     cache = f"--data.init_args.cache_dir={tmp_path}/cache"
     zipped = [f"--data.init_args.archive={archive}", "--data.init_args.exclude=null"]
-    latents = [*zipped, f"--data.init_args.vae={tiny_vae}", cache]
+    latents = [collections(archive), f"--data.init_args.vae={tiny_vae}", cache]
     aihub = [
         f"--data.init_args.root={tmp_path}/aihub", f"--data.init_args.vae={tiny_vae}", cache,
         "--data.init_args.num_workers=0", f"--model.init_args.init_from={tiny_sd}",

@@ -1,5 +1,6 @@
 """A tiny Specialization on a tiny archive, for tests of what happens around its steps."""
 
+import json
 import os
 import resource
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from lightning import Trainer
 
-from faceforward.datamodules.latent_faces import LatentFaces
+from faceforward.datamodules.labelled_folder import LabelledFolder
 from faceforward.modules.specialization import Specialization
 
 ROOT = Path(__file__).parents[1]
@@ -26,9 +27,22 @@ QUIET = [
 ]
 
 
-def latents(archive: Path, vae: Path, cache: Path, batch_size: int = 4) -> LatentFaces:
+def latents(archive: Path, vae: Path, cache: Path, batch_size: int = 4) -> LabelledFolder:
     """The data module; `archive` is of `training_data.write_archive`."""
-    return LatentFaces(str(archive), str(vae), cache_dir=str(cache), batch_size=batch_size)
+    return LabelledFolder(
+        str(archive),
+        str(vae),
+        cache_dir=str(cache),
+        batch_size=batch_size,
+        rejected=str(cache.parent / "rejected.csv"),
+    )
+
+
+def collections(*archives: Path) -> str:
+    """The option that puts archives in the place of a shipped experiment's collections."""
+    kind = "faceforward.datamodules.labelled_folder.FolderSource"
+    parts = [{"source": {"class_path": kind, "init_args": {"root": str(root)}}} for root in archives]
+    return f"--data.init_args.collections={json.dumps(parts)}"
 
 
 def tiny_trainer(root: Path, callbacks: list, steps: int = 2, **kwargs) -> Trainer:
@@ -84,7 +98,7 @@ def tiny_arguments(archive: Path, sd: Path, vae: Path, cache: Path) -> list[str]
     """The shipped experiment at tiny size."""
     return [
         "fit", "-c", str(ROOT / "configs" / "experiment" / "specialize_faces128.yaml"),
-        f"--data.init_args.archive={archive}", "--data.init_args.exclude=null",
+        collections(archive),
         "--data.init_args.batch_size=2", f"--data.init_args.vae={vae}", f"--data.init_args.cache_dir={cache}",
         f"--model.init_args.init_from={sd}", "--trainer.accelerator=cpu", "--trainer.precision=32-true",
         "--trainer.val_check_interval=1", "--trainer.enable_progress_bar=false",

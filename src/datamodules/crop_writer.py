@@ -26,6 +26,8 @@ from faceforward.errors import UnusablePhotoError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from faceforward.datamodules.sources import LabelledPhoto
 
 logger = logging.getLogger(__name__)
@@ -43,19 +45,28 @@ class CropWriter:
         folder: Where crops go.
         crops: Makes them.
         suffix: `.jpg` or `.png`.
+        padding: Folder for grey PNGs of the same name that are white where a crop is no photograph; crops
+            without such a part have none. None writes none.
     """
 
     folder: Path
     crops: CropMaker
     suffix: str = ".jpg"
+    padding: Path | None = None
 
     def file_of(self, photo: LabelledPhoto) -> str:
         """Name of the crop."""
         return f"{photo.name}{self.suffix}"
 
+    def padding_of(self, photo: LabelledPhoto) -> str:
+        """Name of the picture of its padding."""
+        return f"{photo.name}.png"
+
     def key_of(self, photo: LabelledPhoto) -> str:
         """What tells whether a crop that is there is the one that would be made."""
-        text = json.dumps([photo.key, self.crops.size, self.crops.recipe, self.suffix])
+        text = json.dumps(
+            [photo.key, self.crops.size, self.crops.recipe, self.suffix, self.padding is not None]
+        )
         return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
     def write(self, photo: LabelledPhoto) -> dict[str, Any] | Rejection:
@@ -68,7 +79,7 @@ class CropWriter:
             OSError: It cannot be written.
         """
         try:
-            pixels, quality = self.crops.measured(photo)
+            crop, quality = self.crops.measured(photo)
         except UnusablePhotoError as error:
             return Rejection(photo.file.shown, str(error))
         except Exception as error:  # the last line: whatever a file does to a decoder becomes its rejection
@@ -76,17 +87,33 @@ class CropWriter:
             return Rejection(photo.file.shown, f"making the crop failed: {type(error).__name__}: {error}")
         target = self.folder / self.file_of(photo)
         try:
+            self._write_padding(photo, crop.padding)
             with atomic_file(target) as temporary:
                 if self.suffix == ".png":
-                    Image.fromarray(pixels).save(temporary, "PNG", **PNG)
+                    Image.fromarray(crop.pixels).save(temporary, "PNG", **PNG)
                 else:
-                    Image.fromarray(pixels).save(temporary, "JPEG", **JPEG)
+                    Image.fromarray(crop.pixels).save(temporary, "JPEG", **JPEG)
                 size = temporary.stat().st_size
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:  # the others are the disk's, not this photograph's
                 raise
             return Rejection(photo.file.shown, f"the name of its crop is too long for a file: {target.name}")
-        return {"bytes": size, **vars(quality), "warnings": " ".join(quality.warnings) or None}
+        return {
+            "bytes": size,
+            "padding": float(crop.padding.mean()) / 255,
+            **vars(quality),
+            "warnings": " ".join(quality.warnings) or None,
+        }
+
+    def _write_padding(self, photo: LabelledPhoto, padding: np.ndarray) -> None:
+        if self.padding is None:
+            return
+        target = self.padding / self.padding_of(photo)
+        if not padding.any():
+            target.unlink(missing_ok=True)  # of an earlier run
+            return
+        with atomic_file(target) as temporary:
+            Image.fromarray(padding).save(temporary, "PNG")
 
     def write_all(
         self, photos: Sequence[LabelledPhoto], processes: int
@@ -159,6 +186,8 @@ class Journal:
         if line is None or line["key"] != writer.key_of(photo):
             return False
         try:
+            if writer.padding is not None and line["made"]["padding"]:
+                (writer.padding / writer.padding_of(photo)).stat()
             return (writer.folder / line["file"]).stat().st_size == line["made"]["bytes"]
         except OSError:
             return False
@@ -170,13 +199,15 @@ class Journal:
         with self.path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def keep(self, files: set[str], folder: Path) -> None:
-        """Forget other crops than `files`, and remove those that an earlier run made."""
+    def keep(self, files: set[str], folder: Path, padding: Path | None = None) -> None:
+        """Forget other crops than `files`, and remove those that an earlier run made, with their padding."""
         old = self.lines.keys() - files
         if old:
             logger.warning("%d crops of an earlier run that are not asked for now are removed", len(old))
         for file in old:
             (folder / file).unlink(missing_ok=True)
+            if padding is not None:
+                (padding / Path(file).with_suffix(".png")).unlink(missing_ok=True)
             del self.lines[file]
         text = "".join(json.dumps(line) + "\n" for line in self.lines.values())
         write_atomically(self.path, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import logging
 import re
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-UTK_NAME = re.compile(r"(\d+)_([01])_([0-4])_(\d+)(\.jpg)?(\.chip)?")
+#: Age, gender, a guessed origin, which is never read, and the date.
+UTK_NAME = re.compile(r"(\d+)_([01])_[0-4]_(\d+)(\.jpg)?(\.chip)?")
+ORIGIN = re.compile(r"(?<![^/])(\d+_[01]_)[0-4](?=_)")
 FFHQ_LABELS = "ffhq_aging_labels.csv"
 FFHQ_COLUMNS = ("image_number", "age_group", "age_group_confidence", "gender")
 OLDEST_GROUP, OLDEST_GROUP_AGE = 70, 75
@@ -41,16 +44,25 @@ def _files(root: Path, what: str) -> list[StoredFile | Rejection]:
 class UTKFaceSource:
     """Reads UTKFace (Zhang et al., CVPR 2017): `[age]_[gender]_[race]_[date].jpg.chip.jpg`, gender 0 is male.
 
-    A few of its names lack a part and are rejected. Persons are not known: each photograph counts as one.
+    The third number, a guessed origin, is never read and enters no name, list or index. A few names lack a
+    part and are rejected. Persons are not known: each photograph counts as one.
 
     Args:
         root: Folder or zip, of any depth.
+        test_every: Of all file names in sorted order, the first and every so many-th after it are the test
+            split (`files[::10]`), good or bad; None leaves all to the hash.
+
+    Raises:
+        ConfigurationError: `test_every` is below 2.
     """
 
     name = "utkface"
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, test_every: int | None = 10) -> None:
+        if test_every is not None and test_every < 2:
+            raise ConfigurationError(f"test_every is {test_every}; give 2 or more, or null for no such split")
         self.root = Path(root)
+        self.test_every = test_every
 
     def read(self) -> Iterator[LabelledPhoto | Rejection]:
         """See `Source.read`.
@@ -58,28 +70,32 @@ class UTKFaceSource:
         Raises:
             ConfigurationError: There is no such folder, or no picture in it.
         """
-        pictures = 0
+        pictures: list[StoredFile] = []
         for file in _files(self.root, "UTKFace"):
             if isinstance(file, Rejection):
                 yield file
             elif file.suffix in IMAGE_SUFFIXES:
-                pictures += 1
-                yield _utk_photo(file)
+                pictures.append(file)
         if not pictures:
             raise ConfigurationError(
                 f"there is no picture under {self.root}: UTKFace is a folder of .jpg files"
             )
+        names = sorted(PurePosixPath(file.shown).name for file in pictures)
+        test = set(names[:: self.test_every]) if self.test_every else set()
+        for file in pictures:
+            yield _utk_photo(file, "test" if PurePosixPath(file.shown).name in test else None)
 
 
-def _utk_photo(file: StoredFile) -> LabelledPhoto | Rejection:
+def _utk_photo(file: StoredFile, given: Given | None) -> LabelledPhoto | Rejection:
     match = UTK_NAME.fullmatch(file.stem.lower())
+    file = dataclasses.replace(file, shown=ORIGIN.sub(r"\1x", file.shown))
     if match is None:
         return Rejection(file.shown, "the name is not [age]_[gender]_[race]_[date].jpg")
     try:
-        age, name = age_of(match[1]), name_of("_".join(match.groups()[:4]))
+        age, name = age_of(match[1]), name_of("_".join(match.groups()[:3]))
     except UnusablePhotoError as error:
         return Rejection(file.shown, str(error))
-    return LabelledPhoto(name, file, age, name, "male" if match[2] == "0" else "female")
+    return LabelledPhoto(name, file, age, name, "male" if match[2] == "0" else "female", given=given)
 
 
 class FFHQAgingSource:
@@ -182,15 +198,25 @@ class UTKFace(AgedFaces):
         root: See `UTKFaceSource`.
         vae: See `AgedFaces`.
         alignment: `detector` cuts faces out as FFHQ does; UTKFace's own chips (`none`) are tighter.
+        test_every: See `UTKFaceSource`.
         kwargs: See `AgedFaces`.
     """
 
-    def __init__(self, root: str, vae: str, *, alignment: Cut = "detector", **kwargs: Any) -> None:
+    def __init__(
+        self,
+        root: str,
+        vae: str,
+        *,
+        alignment: Cut = "detector",
+        test_every: int | None = 10,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(root, vae, alignment=alignment, **kwargs)
+        self.test_every = test_every
 
     def read(self) -> Iterator[LabelledPhoto | Rejection]:
         """See `UTKFaceSource`."""
-        return UTKFaceSource(self.root).read()
+        return UTKFaceSource(self.root, test_every=self.test_every).read()
 
 
 class FFHQAging(AgedFaces):

@@ -29,6 +29,7 @@ COLUMNS = {
     "contrast": "float32",
     "roll": "float32",
     "yaw": "float32",
+    "padding": "float32",
     "warnings": "string",
 }
 

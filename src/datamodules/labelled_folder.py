@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,10 @@ import numpy as np
 from faceforward.datamodules.aged_faces import AgedFaces
 from faceforward.datamodules.face_crops import Cut
 from faceforward.datamodules.index import INDEX, read_index
+from faceforward.datamodules.packed import COLUMNS, LABELS, unpack_labels
 from faceforward.datamodules.people import read_people
 from faceforward.datamodules.sources import (
+    PADDING,
     LabelledPhoto,
     age_of,
     gender_of,
@@ -21,7 +25,7 @@ from faceforward.datamodules.sources import (
     name_of,
     whole_number,
 )
-from faceforward.datamodules.stored_files import Rejection, stored
+from faceforward.datamodules.stored_files import Rejection, StoredFile, stored
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.reading import IMAGE_SUFFIXES
 
@@ -32,8 +36,8 @@ logger = logging.getLogger(__name__)
 
 AGES = "training_ages.npy"
 IMAGES = "training_images"
-CSV = "labels.csv"
-COLUMNS = ("file", "age", "gender", "identity", "split")
+#: Finds a photograph by the name that its label says, and its padding, if it has one.
+Finder = Callable[[str], tuple[StoredFile, StoredFile | None]]
 
 
 class FolderSource:
@@ -43,16 +47,20 @@ class FolderSource:
     - `training_ages.npy` and `training_images/`, FADING's form: text `[[name, age], ...]`. Nothing is known
       about persons: each photograph counts as a person of its own, so that one person may be in two splits;
     - `labels.csv`: `file, age` and, if known, `gender, identity, split` (train, val, test); files are
-      relative to it. Without `identity` the same holds; 895, 0895 and 895.0 are one person.
+      relative to it. Without `identity` the same holds; 895, 0895 and 895.0 are one person. It may also be
+      the top of one zip with the pictures, which stays packed.
+
+    Of pictures that are aligned crops a folder `padding` may say where they show no photograph: see
+    `LabelledPhoto.padding`; `padding/a/b.png` belongs to `a/b.jpg`.
 
     Args:
-        root: The folder, or the CSV file itself.
+        root: The folder, the CSV file itself, or the zip.
     """
 
     name = "folder"
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
 
     def read(self) -> Iterator[LabelledPhoto | Rejection]:
         """See `Source.read`.
@@ -65,19 +73,22 @@ class FolderSource:
             raise ConfigurationError(
                 f"the folder {root} does not exist: give another as --data.init_args.root"
             )
-        if root.is_file():
-            yield from _photos(read_people(root, COLUMNS), root.parent)
+        if root.is_file() and root.suffix.lower() == ".zip":
+            rows, files = unpack_labels(root)
+            yield from _photos(rows, partial(_member, files))
+        elif root.is_file():
+            yield from _photos(read_people(root, COLUMNS), partial(_files, root.parent, root.parent))
         elif (root / INDEX).is_file():
-            rows = read_index(root / INDEX, ("name", *COLUMNS[1:]))
-            rows = [{**row, "file": row["name"]} for row in rows]
-            yield from _with_unlabelled(rows, root / IMAGES)
+            indexed = read_index(root / INDEX, ("name", *COLUMNS[1:]))
+            indexed = [{**row, "file": row["name"]} for row in indexed]
+            yield from _with_unlabelled(indexed, root)
         elif (root / AGES).is_file():
-            yield from _with_unlabelled(read_ages(root / AGES), root / IMAGES)
-        elif (root / CSV).is_file():
-            yield from _photos(read_people(root / CSV, COLUMNS), root)
+            yield from _with_unlabelled(read_ages(root / AGES), root)
+        elif (root / LABELS).is_file():
+            yield from _photos(read_people(root / LABELS, COLUMNS), partial(_files, root, root))
         else:
             raise ConfigurationError(
-                f"there are no labels in {root}: it needs {AGES} beside {IMAGES}/, or {CSV} with "
+                f"there are no labels in {root}: it needs {AGES} beside {IMAGES}/, or {LABELS} with "
                 f"{', '.join(COLUMNS)}, or what `faceforward prepare` wrote"
             )
 
@@ -108,11 +119,28 @@ def read_ages(path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _photos(rows: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[LabelledPhoto | Rejection]:
+def _padding_name(shown: str) -> str:
+    return str(PurePosixPath(PADDING, shown.replace("\\", "/")).with_suffix(".png"))
+
+
+def _files(images: Path, root: Path, shown: str) -> tuple[StoredFile, StoredFile | None]:
+    """A photograph on disk."""
+    file, padding = stored(images / shown, shown), root / _padding_name(shown)
+    return file, stored(padding, _padding_name(shown)) if padding.is_file() else None
+
+
+def _member(files: Mapping[str, StoredFile], shown: str) -> tuple[StoredFile, StoredFile | None]:
+    """A photograph in a zip."""
+    if shown not in files:
+        raise UnusablePhotoError("The zip has no such file.")
+    return files[shown], files.get(_padding_name(shown))
+
+
+def _photos(rows: Sequence[Mapping[str, Any]], find: Finder) -> Iterator[LabelledPhoto | Rejection]:
     for row in _one_form(rows):
         shown = str(row["file"])
         try:
-            yield _photo(row, folder)
+            yield _photo(row, find)
         except UnusablePhotoError as error:
             cut = (
                 " The name has been cut off: the array's text is too narrow for it." if row.get("cut") else ""
@@ -136,11 +164,11 @@ def _one_form(rows: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
         yield {**row, "identity": usual.get(person, person)}
 
 
-def _photo(row: Mapping[str, Any], folder: Path) -> LabelledPhoto:
+def _photo(row: Mapping[str, Any], find: Finder) -> LabelledPhoto:
     shown = str(row["file"])
     if not shown:
         raise UnusablePhotoError("the line names no file")
-    file = stored(folder / shown, shown)
+    file, padding = find(shown)
     path = PurePosixPath(shown.replace("\\", "/"))
     name = name_of(str(path.parent / path.stem))
     return LabelledPhoto(
@@ -150,12 +178,14 @@ def _photo(row: Mapping[str, Any], folder: Path) -> LabelledPhoto:
         identity=str(row.get("identity") or name),
         gender=gender_of(row.get("gender")),
         given=given_split(row.get("split")),
+        padding=padding,
     )
 
 
-def _with_unlabelled(rows: list[dict[str, Any]], folder: Path) -> Iterator[LabelledPhoto | Rejection]:
-    """Labels of a folder that should hold nothing else."""
-    yield from _photos(rows, folder)
+def _with_unlabelled(rows: list[dict[str, Any]], root: Path) -> Iterator[LabelledPhoto | Rejection]:
+    """Labels of `training_images`, which should hold nothing else."""
+    folder = root / IMAGES
+    yield from _photos(rows, partial(_files, folder, root))
     named = {str(row["file"]) for row in rows}
     if not folder.is_dir():
         return

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from faceforward.atomic import atomic_file, remove_leftovers
-from faceforward.datamodules.face_crops import CropMaker, one_thread
+from faceforward.datamodules.draws import Draw, as_draw
+from faceforward.datamodules.face_crops import Crop, CropMaker, one_thread
 from faceforward.datamodules.moments import encode_batch, load_vae
 from faceforward.datamodules.stored_files import Rejection
 from faceforward.errors import ConfigurationError, UnusablePhotoError
@@ -24,14 +25,12 @@ from faceforward.pretrained import sha256_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    import numpy as np
-
     from faceforward.datamodules.sources import LabelledPhoto
 
 logger = logging.getLogger(__name__)
 
 SHARD = 256  # photographs; 32 MiB at Stable Diffusion's size: what a killed run loses at most
-FORMAT = 1  # raised when crops or moments are computed otherwise
+FORMAT = 2  # raised when crops or moments are computed otherwise
 PIXELS = 16 * 128 * 128  # in one batch of the autoencoder on a CPU: about 1 GiB of its values
 STALE = 86400  # seconds after which a temporary file belongs to a killed run
 
@@ -46,7 +45,7 @@ class _Crops(Dataset):
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> tuple[int, np.ndarray | str]:
+    def __getitem__(self, index: int) -> tuple[int, Crop | str]:
         try:
             return index, self.crops(self.photos[index])
         except UnusablePhotoError as error:
@@ -57,7 +56,7 @@ class _Crops(Dataset):
 
 
 class CachedMoments:
-    """Moments of some photographs, read from memory-mapped shards when asked for.
+    """Moments and padding of some photographs, read from memory-mapped shards when asked for.
 
     Args:
         places: Shard and row of each photograph.
@@ -65,7 +64,7 @@ class CachedMoments:
 
     def __init__(self, places: Sequence[tuple[Path, int]]) -> None:
         self.places = list(places)
-        self._open: dict[Path, Any] = {}
+        self._open: dict[Path, tuple[Any, Any]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open files: each process maps them itself."""
@@ -78,9 +77,50 @@ class CachedMoments:
         """`(2C, h, w)` float16 of photograph `key[0]`, mirrored if `key[1]` is 1."""
         index, mirrored = key
         shard, row = self.places[index]
+        return self._slices(shard)[0][row, mirrored]
+
+    def padding(self, index: int, mirrored: int) -> torch.Tensor:
+        """The share of each cell that is no photograph, `(h, w)` float32 in [0, 1]; see `Crop.cells`."""
+        shard, row = self.places[index]
+        cells = self._slices(shard)[1][row].float() / 255
+        return cells.flip(-1) if mirrored else cells
+
+    def _slices(self, shard: Path) -> tuple[Any, Any]:
         if shard not in self._open:
-            self._open[shard] = safe_open(shard, framework="pt").__enter__().get_slice("moments")
-        return self._open[shard][row, mirrored]
+            opened = safe_open(shard, framework="pt").__enter__()
+            self._open[shard] = opened.get_slice("moments"), opened.get_slice("padding")
+        return self._open[shard]
+
+
+class LatentFacesDataset(Dataset):
+    """Moments and padding with their labels; a `Draw`'s seed says which mirror image is served.
+
+    Args:
+        moments: Of N photographs.
+        labels: N of them.
+        mirror: False serves the pictures as they are.
+    """
+
+    def __init__(
+        self, moments: CachedMoments, labels: Sequence[LabelledPhoto], *, mirror: bool = True
+    ) -> None:
+        self.moments = moments
+        self.labels = list(labels)
+        self.mirror = mirror
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place: Draw | int) -> dict[str, Any]:
+        draw = as_draw(place)
+        label, mirrored = self.labels[draw.index], draw.seed % 2 if self.mirror else 0
+        return {
+            "moments": self.moments[draw.index, mirrored].float(),
+            "padding": self.moments.padding(draw.index, mirrored),
+            "age": label.age,
+            "gender": label.gender,
+            "seed": draw.seed,
+        }
 
 
 class LatentCache:
@@ -168,7 +208,7 @@ class LatentCache:
         vae = None
         rejected: list[Rejection] = []
         keys: list[str] = []
-        rows: list[torch.Tensor] = []
+        rows: list[tuple[torch.Tensor, torch.Tensor]] = []
         for batch in tqdm(loader, desc="latents", unit="batch", mininterval=5):
             good = [(photos[index], crop) for index, crop in batch if not isinstance(crop, str)]
             rejected += [
@@ -177,13 +217,13 @@ class LatentCache:
             if not good:
                 continue
             vae = vae or load_vae(self.weights)
-            images = torch.stack([torch.from_numpy(crop) for _, crop in good]).permute(0, 3, 1, 2)
+            images = torch.stack([torch.from_numpy(crop.pixels) for _, crop in good]).permute(0, 3, 1, 2)
             moments = encode_batch(vae, images.float() / 127.5 - 1)
             finite = moments.isfinite().flatten(1).all(dim=1).tolist()
-            for (photo, _), row, usable in zip(good, moments, finite, strict=True):
+            for (photo, crop), row, usable in zip(good, moments, finite, strict=True):
                 if usable:
                     keys.append(photo.key)
-                    rows.append(row)
+                    rows.append((row, torch.from_numpy(crop.cells(*row.shape[-2:]))))
                 else:
                     rejected.append(Rejection(photo.file.shown, "the autoencoder gives no finite latent"))
             while len(rows) >= shard:
@@ -193,7 +233,8 @@ class LatentCache:
             self._write(keys, rows)
         return rejected
 
-    def _write(self, keys: Sequence[str], rows: Sequence[torch.Tensor]) -> None:
+    def _write(self, keys: Sequence[str], rows: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
         name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24]
         with atomic_file(self.folder / f"{name}.safetensors") as temporary:
-            save_file({"moments": torch.stack(list(rows))}, temporary, {"keys": json.dumps(keys)})
+            moments, padding = (torch.stack(list(column)) for column in zip(*rows, strict=True))
+            save_file({"moments": moments, "padding": padding}, temporary, {"keys": json.dumps(keys)})

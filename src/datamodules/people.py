@@ -184,8 +184,21 @@ def read_people(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, 
         ConfigurationError: The file cannot be read, or has no column `file`, or no line.
     """
     try:
-        text = _decode(path.read_bytes(), path)
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from error
+    return parse_people(content, path, columns)
+
+
+def parse_people(content: bytes, path: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, str]]:
+    """Lines of the CSV as `read_people` gives them, from its content; `path` is for messages.
+
+    Raises:
+        ConfigurationError: See `read_people`.
+    """
+    try:
+        text = _decode(content, path)
+    except UnicodeDecodeError as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     lines = text.splitlines(keepends=True)
     delimiter = max(",;\t", key=lines[0].count) if lines else ","

@@ -33,6 +33,9 @@ OLDEST = 120  # years; nobody in a collection is older
 LONGEST_NAME = 150  # bytes; file systems take 255, or 143, and a file that is being written has a longer name
 WHOLE_NUMBER = re.compile(r"(\d{1,18})(?:\.0*)?")
 REJECTED = "rejected.csv"
+PADDING = (
+    "padding"  # folder beside aligned crops, with grey pictures that are white where there is no photograph
+)
 DISPUTED = "duplicate: another label says otherwise of the same photograph, so that none of them is believed"
 
 
@@ -52,6 +55,7 @@ class LabelledPhoto:
         device: How it was taken, in small letters, or None.
         given: The split that the collection itself gives; `held-out` is val or test, as the person's hash
             decides; None leaves all to the hash.
+        padding: Grey picture of an aligned crop, white where there is no photograph; None: nowhere.
     """
 
     name: str
@@ -64,11 +68,14 @@ class LabelledPhoto:
     frame: tuple[int, int] | None = None
     device: str | None = None
     given: Given | None = None
+    padding: StoredFile | None = None
 
     @property
     def key(self) -> str:
-        """What tells whether the photograph and its crop are still the same: name, content, points."""
+        """What tells whether photograph and crop are still the same: name, content, points, padding."""
         parts = [self.name, self.file.size, self.file.stamp, self.landmarks, self.frame]
+        if self.padding is not None:
+            parts += [self.padding.size, self.padding.stamp]
         return hashlib.blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import logging
 from collections import Counter, defaultdict
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
+
+import numpy as np
 
 from faceforward.datamodules.sources import OLDEST
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from faceforward.datamodules.sources import LabelledPhoto
     from faceforward.records import Gender
@@ -34,6 +37,7 @@ class Filters:
         max_age: Years.
         genders: None keeps all, also those of unknown gender.
         devices: How the photograph was taken (AI Hub: `digital`, `film` ...); None keeps all.
+        exclude: CSV whose column `faces_128_file` or, without it, `file` names photographs to leave out.
         photos_per_person: Most photographs of one person; None keeps all.
         seed: Decides which ones these are.
     """
@@ -44,6 +48,7 @@ class Filters:
     devices: list[str] | None = None
     photos_per_person: int | None = None
     seed: int = 0
+    exclude: str | None = None
 
     def __post_init__(self) -> None:
         if self.min_age > self.max_age:
@@ -60,12 +65,14 @@ class Filters:
             ConfigurationError: None does.
         """
         devices = None if self.devices is None else {device.lower() for device in self.devices}
+        excluded = set() if self.exclude is None else listed(Path(self.exclude))
         kept = [
             photo
             for photo in photos
             if self.min_age <= photo.age <= self.max_age
             and (self.genders is None or photo.gender in self.genders)
             and (devices is None or photo.device in devices)
+            and PurePosixPath(photo.file.shown).name not in excluded
         ]
         if self.photos_per_person is not None:
             kept = _few_of_each(kept, self.photos_per_person, self.seed)
@@ -81,6 +88,24 @@ class Filters:
 
 
 EVERYONE = Filters()
+
+
+def listed(path: Path) -> set[str]:
+    """The file names in the column `faces_128_file` or, without it, `file` of a CSV.
+
+    Raises:
+        ConfigurationError: It is not a CSV with such a column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            column = "faces_128_file" if "faces_128_file" in (reader.fieldnames or ()) else "file"
+            return {row[column] for row in reader}
+    except (OSError, KeyError, ValueError, csv.Error) as error:
+        raise ConfigurationError(
+            f"{path} is not a CSV with the column faces_128_file or file ({error}): give another list of "
+            "photographs to exclude, or null to leave nothing out"
+        ) from error
 
 
 def _few_of_each(photos: Sequence[LabelledPhoto], count: int, seed: int) -> list[LabelledPhoto]:
@@ -190,23 +215,54 @@ def refuse_one_age(ages: Sequence[int], where: str | Path) -> None:
         )
 
 
-def balance_weights(ages: Sequence[int], balance: float) -> list[float] | None:
+def balance_weights(ages: Sequence[int], balance: float, cap: float | None = None) -> list[float] | None:
     """Weights for drawing photographs so that rare ages come more often.
+
+    Without a cap, the few photographs of a very rare age are drawn hundreds of times as often as others, and
+    the model learns these people instead of the age. With it no photograph, hence no person and no age, is
+    drawn more than `cap` times as often as if all were drawn evenly.
 
     Args:
         ages: Of the photographs, years.
         balance: 0 draws photographs evenly, 1 draws ages evenly; between them a compromise (weights are the
             count of the age's five-year bin to the power -balance).
+        cap: How much more often than evenly a photograph may be drawn; None sets no bound.
 
     Returns:
-        One weight for each photograph; None where all would be equal.
+        One weight for each photograph, 1 on average; None where all would be equal.
 
     Raises:
-        ConfigurationError: `balance` is not in [0, 1].
+        ConfigurationError: `balance` is not in [0, 1], or `cap` is below 1.
     """
     if not 0 <= balance <= 1:
         raise ConfigurationError(f"balance is {balance}; give a number from 0 to 1")
-    if not balance:
+    if cap is not None and cap < 1:
+        raise ConfigurationError(f"balance_cap is {cap}; give 1 or more, or null for no bound")
+    if not balance or not ages:
         return None
     counts = Counter(age // BIN for age in ages)
-    return [counts[age // BIN] ** -balance for age in ages]
+    weights = np.array([counts[age // BIN] ** -balance for age in ages])
+    return capped(weights, cap).tolist()
+
+
+def capped(weights: np.ndarray, cap: float | None) -> np.ndarray:
+    """Weights of mean 1, none above `cap`: what is cut off is shared out among the others.
+
+    Args:
+        weights: `(N,)`, positive.
+        cap: At least 1; None cuts nothing.
+
+    Returns:
+        `(N,)` float64. Weights below the cap keep their proportions.
+    """
+    weights = weights / weights.mean()
+    if cap is None:
+        return weights
+    at_cap = np.zeros(len(weights), dtype=bool)
+    while (above := (weights > cap * (1 + 1e-12)) & ~at_cap).any():
+        at_cap |= above
+        weights[at_cap] = cap
+        rest = ~at_cap
+        if rest.any():
+            weights[rest] *= (len(weights) - cap * at_cap.sum()) / weights[rest].sum()
+    return weights

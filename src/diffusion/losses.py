@@ -69,8 +69,12 @@ def denoising_loss(
     *,
     prediction_type: str = "epsilon",
     min_snr_gamma: float | None = None,
+    padding: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Squared error of the UNet's prediction, one value per sample.
+
+    Where a crop reaches over the edge of its photograph, it is filled with blurred reflections, which the
+    UNet sees but is not to learn: each cell counts as much as it shows of the photograph.
 
     Args:
         unet: diffusers `UNet2DConditionModel`.
@@ -81,9 +85,10 @@ def denoising_loss(
         alphas_cumprod: `(T,)` of the schedule.
         prediction_type: `epsilon` or `v_prediction`.
         min_snr_gamma: Weight each timestep as in Min-SNR (arXiv 2303.09556, eq. 5); None leaves them equal.
+        padding: `(B, H, W)` in [0, 1]: share of each cell that is not photograph; None counts all alike.
 
     Returns:
-        `(B,)` float32.
+        `(B,)` float32: the mean over a sample's photograph; 0 where all of it is padding.
 
     Raises:
         ValueError: Another prediction type.
@@ -99,7 +104,12 @@ def denoising_loss(
         target = shaped.sqrt() * noise - (1 - shaped).sqrt() * latents
     else:
         raise ValueError(f"prediction_type is {prediction_type!r}; epsilon and v_prediction are known")
-    loss = F.mse_loss(prediction, target, reduction="none").mean(dim=(1, 2, 3))
+    error = F.mse_loss(prediction, target, reduction="none")
+    if padding is None:
+        loss = error.mean(dim=(1, 2, 3))
+    else:
+        shown = 1 - padding
+        loss = (error.mean(dim=1) * shown).sum(dim=(1, 2)) / shown.sum(dim=(1, 2)).clamp(min=1e-3)
     if min_snr_gamma is not None:
         snr = alpha / (1 - alpha)
         clipped = snr.clamp(max=min_snr_gamma)

@@ -56,10 +56,13 @@ class PromptTemplate:
         woman: Word for a grown woman.
         man: Word for a grown man.
         person: Word for a grown person of unknown gender.
+        age_digits: Least digits of an age, with zeros before it: 2 writes 7 as 07, which a model that reads
+            digit by digit does not take for the start of 70. Only for models that learnt ages so.
 
     Raises:
-        ConfigurationError: The template has no `{age}` or an unknown field; or the words for people are not
-            equally many words long, so that prompts of different ages could not be compared word by word.
+        ConfigurationError: The template has no `{age}` or an unknown field; the words for people are not
+            equally many words long, so that prompts of different ages could not be compared word by word; or
+            `age_digits` is not 1, 2 or 3.
     """
 
     template: str = "photo of {age} year old {word}"
@@ -70,6 +73,7 @@ class PromptTemplate:
     woman: str = "woman"
     man: str = "man"
     person: str = "person"
+    age_digits: int = 1
 
     def __post_init__(self) -> None:
         try:
@@ -88,6 +92,14 @@ class PromptTemplate:
                 f"the person words {', '.join(map(repr, words))} must have the same number of words, at "
                 "least one: prompts are compared word by word"
             )
+        if self.age_digits not in (1, 2, 3):
+            raise ConfigurationError(
+                f"age_digits of the prompt template is {self.age_digits}: give 1, 2 or 3"
+            )
+
+    def number(self, age: float) -> str:
+        """An age (years, rounded) as prompts write it."""
+        return f"{round(age):0{self.age_digits}d}"
 
     def word(self, age: float, gender: Gender | None) -> str:
         """The word for a person of this age (years) and gender."""
@@ -100,7 +112,7 @@ class PromptTemplate:
 
     def prompt(self, age: float, gender: Gender | None) -> str:
         """The prompt for a person of this age (years, rounded) and gender."""
-        text = self.template.format(age=round(age), word=self.word(age, gender))
+        text = self.template.format(age=self.number(age), word=self.word(age, gender))
         return " ".join(text.split())
 
     @property

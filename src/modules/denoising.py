@@ -36,7 +36,8 @@ class DenoisingModule(TrainedModule):
 
     Batches: `moments` `(B, 2C, h, w)` float32 of the autoencoder (means, then log-variances, unscaled),
     `age` `(B,)` int64 years, `gender` list of `female`, `male` or None, `seed` `(B,)` int64: everything that
-    is random about a sample follows from its seed.
+    is random about a sample follows from its seed. With `padding` `(B, h, w)` in [0, 1], the share of each
+    cell that is not photograph, the loss is of the photograph alone.
 
     Args:
         init_from: diffusers Stable Diffusion directory, hub id or registered name (`face-ldm-128-base`) to
@@ -209,9 +210,14 @@ class DenoisingModule(TrainedModule):
         return embeddings[[unique.index(prompt) for prompt in prompts]]
 
     def losses(
-        self, latents: torch.Tensor, prompts: Sequence[str], timesteps: torch.Tensor, noise: torch.Tensor
+        self,
+        latents: torch.Tensor,
+        prompts: Sequence[str],
+        timesteps: torch.Tensor,
+        noise: torch.Tensor,
+        padding: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Denoising loss of each sample, `(B,)`."""
+        """Denoising loss of each sample, `(B,)`; see `denoising_loss`."""
         return denoising_loss(
             self.unet,
             latents,
@@ -221,6 +227,7 @@ class DenoisingModule(TrainedModule):
             self.alphas_cumprod.to(latents.device),
             prediction_type=self.prediction_type,
             min_snr_gamma=self.min_snr_gamma,
+            padding=padding,
         )
 
     def on_before_backward(self, loss: torch.Tensor) -> None:

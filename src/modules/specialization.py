@@ -31,7 +31,7 @@ class Specialization(DenoisingModule):
         prompts: Pairs of templates, the general one and the one with the age; one pair is drawn for each
             photograph. They may hold `{age}` and `{word}` (boy, girl, child, man, woman or person). The last
             pair's template is exported with the model: edits use it.
-        words: Whose words `{word}` stands for; its template is not used.
+        words: Whose words `{word}` stands for, and how `{age}` is written; its template is not used.
         caption_dropout: Share of photographs whose general prompt is empty, which keeps guidance working.
         same_noise: Both terms get one noise, as in the authors' script; the paper draws two.
         same_timesteps: Both terms get one timestep.
@@ -81,20 +81,22 @@ class Specialization(DenoisingModule):
         """Both prompts of one photograph; the general one is empty with probability `dropout`."""
         general, aged = rng.choice(self.prompts)
         word = self.words.word(age, gender)
-        first = "" if rng.random() < dropout else general.format(age=age, word=word)
-        return first, aged.format(age=age, word=word)
+        number = self.words.number(age)
+        first = "" if rng.random() < dropout else general.format(age=number, word=word)
+        return first, aged.format(age=number, word=word)
 
     def _double_loss(self, batch: dict[str, Any], dropout: float = 0.0) -> tuple[torch.Tensor, torch.Tensor]:
         labels = zip(batch["age"].tolist(), batch["gender"], batch["seed"].tolist(), strict=True)
         pairs = (self.pair(age, gender, random.Random(seed), dropout) for age, gender, seed in labels)
         general, aged = zip(*pairs, strict=True)
         draws = self.draws(batch, times=2)
-        latents = self.latents(batch["moments"], draws.posterior)
+        latents, padding = self.latents(batch["moments"], draws.posterior), batch.get("padding")
         losses = self.losses(
             torch.cat([latents, latents]),
             [*general, *aged],
             (draws.timesteps[:1].expand(2, -1) if self.same_timesteps else draws.timesteps).flatten(),
             (draws.noise[[0, 0]] if self.same_noise else draws.noise).flatten(0, 1),
+            None if padding is None else torch.cat([padding, padding]),
         )
         first, second = losses.chunk(2)
         return first.mean(), second.mean()

@@ -40,7 +40,7 @@ class TextToImage(DenoisingModule):
             prompts.append("" if rng.random() < dropout else drawn)
         draws = self.draws(batch)
         latents = self.latents(batch["moments"], draws.posterior)
-        return self.losses(latents, prompts, draws.timesteps[0], draws.noise[0]).mean()
+        return self.losses(latents, prompts, draws.timesteps[0], draws.noise[0], batch.get("padding")).mean()
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> torch.Tensor:
         """Mean denoising loss of a batch."""

@@ -58,6 +58,8 @@ def test_the_four_results(delivery, prepared):
         assert any(row["file"].endswith(end) and reason in row["reason"] for row in rows), end
     index = read_index(prepared / "index.parquet", list(COLUMNS))
     assert [row["name"] for row in index] == sorted(ages[:, 0])
+    padded = {path.stem for path in (prepared / "padding").iterdir()}
+    assert padded == {row["name"].removesuffix(".jpg") for row in index if row["padding"] > 0}
     row = index[names.index("0003_1980_18_00000001_F")]
     assert (row["age"], row["gender"], row["identity"], row["source"]) == (18, "female", "0003", "aihub")
     assert (row["split"], row["device"]) == ("train", "film")
@@ -74,6 +76,7 @@ def test_crops_are_wide_and_nothing_is_written_elsewhere(delivery, prepared, ast
     written = {path.name for path in prepared.rglob("*") if path.parent == prepared}
     assert written == {
         "training_images",
+        "padding",
         "training_ages.npy",
         "index.parquet",
         "rejected.csv",
@@ -195,6 +198,31 @@ def test_utkface(delivery, tmp_path):
     assert run(root, tmp_path / "out", *extra, collection="utkface") == 0
     (row,) = read_index(tmp_path / "out" / "index.parquet", ["age", "source"])
     assert row == {"age": 52, "source": "utkface"}
+
+
+def test_one_zip_holds_all_that_training_needs(delivery, prepared, tmp_path):
+    """Cut out by a detector, whose crop reaches over the edge; read back as the folder is."""
+    archive, root = tmp_path / "zips" / "faces.zip", tmp_path / "utk"
+    root.mkdir()
+    source = next((delivery[0] / "Validation" / "01.source" / "VS_0897").iterdir())
+    shutil.copy(source, root / "52_1_2_20170116184024662.png")
+    extra = ("--min-face=60", "--processes=1", f"--archive={archive}", "--test-share=0")
+    assert run(root, tmp_path / "out", *extra, collection="utkface") == 0
+    (photo,), rejected = collect(FolderSource(archive).read(), "zip")
+    assert rejected == []
+    assert (photo.name, photo.age, photo.gender, photo.given) == (
+        "52_1_20170116184024662",
+        52,
+        "female",
+        "test",
+    )
+    assert photo.file.read() == (tmp_path / "out" / "training_images" / f"{photo.name}.jpg").read_bytes()
+    (row,) = read_index(tmp_path / "out" / "index.parquet", ["padding", "original"])
+    assert row["original"] == "52_1_x_20170116184024662.png"
+    assert (photo.padding is not None) == (row["padding"] > 0)
+    before = archive.read_bytes()
+    assert run(root, tmp_path / "out", *extra, collection="utkface") == 0
+    assert archive.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from faceforward.datamodules.aged_faces import AgedFaces
 from faceforward.datamodules.aihub import AIHubAging
 from faceforward.datamodules.draws import Draw
 from faceforward.datamodules.labelled_folder import LabelledFolder
+from faceforward.datamodules.latent_photos import LatentPhotos
 from faceforward.datamodules.splits import Filters
 from faceforward.errors import ConfigurationError
 from tiny_training import QUIET
@@ -36,6 +37,8 @@ def test_batches(delivery, tiny_vae):
     batch = next(iter(data.train_dataloader()))
     assert batch["moments"].shape == (4, 8, 8, 8)
     assert batch["moments"].dtype == torch.float32
+    assert batch["padding"].shape == (4, 8, 8)
+    assert 0 <= batch["padding"].min() <= batch["padding"].max() <= 1
     assert batch["age"].dtype == batch["seed"].dtype == torch.int64
     assert batch["gender"] == ["female"] * 4
     again = next(iter(ready(make(delivery, tiny_vae, balance=1.0, seed=3)).train_dataloader()))
@@ -94,7 +97,7 @@ def test_splits_are_by_person_and_each_stage_reads_its_own(delivery, tiny_vae):
 
 def test_filters_move_nobody_into_another_split(delivery, tiny_vae):
     whole, older = (
-        make(delivery, tiny_vae, filters=f)._photos()[0] for f in (Filters(), Filters(min_age=19))
+        make(delivery, tiny_vae, filters=f).photos()[0][0] for f in (Filters(), Filters(min_age=19))
     )
     where = {photo.identity: split for split, own in whole.items() for photo in own}
     assert sum(map(len, older.values())) < sum(map(len, whole.values()))
@@ -170,6 +173,8 @@ def test_landmarks_are_needed_for_ffhqs_crop(delivery, tiny_vae, tmp_path, astro
 def test_wrong_arguments_are_refused(delivery, tiny_vae, tmp_path):
     with pytest.raises(ConfigurationError, match="balance is 2"):
         make(delivery, tiny_vae, balance=2.0)
+    with pytest.raises(ConfigurationError, match=r"balance_cap is 0\.5"):
+        make(delivery, tiny_vae, balance_cap=0.5)
     with pytest.raises(ConfigurationError, match="is no AutoencoderKL folder"):
         AIHubAging(str(delivery[0]), str(tmp_path))
 
@@ -177,6 +182,8 @@ def test_wrong_arguments_are_refused(delivery, tiny_vae, tmp_path):
 def test_base_reads_nothing(tiny_vae):
     with pytest.raises(NotImplementedError):
         AgedFaces("x", str(tiny_vae)).read()
+    with pytest.raises(NotImplementedError):
+        LatentPhotos(str(tiny_vae)).photos()
 
 
 def test_reading_in_worker_processes(delivery, tiny_vae):

@@ -45,8 +45,9 @@ def test_shipped_yaml_makes_its_module(name, kind, alignment, tiny_vae, tiny_sd,
         run=False,
     )
     assert type(cli.datamodule) is kind
-    assert cli.datamodule.cache.crops.alignment == alignment
-    assert cli.datamodule.filters == Filters(max_age=80)
+    (collection,) = cli.datamodule.collections
+    assert collection.alignment == alignment
+    assert collection.filters == Filters(max_age=80)
     with pytest.raises(ConfigurationError, match=r"no (label|labels|picture|ffhq_aging_labels)"):
         cli.datamodule.prepare_data()
 

@@ -39,7 +39,7 @@ def test_crop_is_written_with_its_figures(writer, photos, suffix, off):
     assert made["bytes"] == path.stat().st_size
     assert made["face_height"] == pytest.approx(27)
     assert "blurred" in made["warnings"] or made["sharpness"] > 8
-    difference = np.asarray(Image.open(path)).astype(int) - writer.crops(photos[0])
+    difference = np.asarray(Image.open(path)).astype(int) - writer.crops(photos[0]).pixels
     assert np.abs(difference).mean() <= off
     assert [file.name for file in writer.folder.iterdir()] == [path.name]
 
@@ -114,6 +114,33 @@ def test_journal_knows_what_is_done(writer, photos, tmp_path, caplog):
     journal.keep({"0.jpg"}, writer.folder)
     assert [file.name for file in writer.folder.iterdir()] == ["foreign.jpg"]
     assert list(Journal(path).lines) == ["0.jpg"]
+
+
+def test_padding_is_written_where_there_is_some(writer, photos, tmp_path):
+    padding = tmp_path / "padding"
+    padding.mkdir()
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:8] = 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    padded = dataclasses.replace(photos[0], padding=stored(tmp_path / "mask.png", "mask.png"))
+    writer = CropWriter(writer.folder, writer.crops, padding=padding)
+    journal = Journal(tmp_path / "journal")
+    for item, share in ((padded, 0.25), (photos[1], 0.0)):
+        made = writer.write(item)
+        assert made["padding"] == share
+        journal.add(writer, item, made)
+    assert [path.name for path in padding.iterdir()] == ["0.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(padding / "0.png")), mask)
+    assert journal.done(writer, padded)
+    assert not journal.done(CropWriter(writer.folder, writer.crops), padded)  # made without padding
+    (padding / "0.png").unlink()
+    assert [journal.done(writer, item) for item in (padded, photos[1])] == [False, True]
+    writer.write(padded)
+    writer.write(photos[0])  # the same photograph, without padding now
+    assert list(padding.iterdir()) == []
+    writer.write(padded)
+    journal.keep({"1.jpg"}, writer.folder, padding)
+    assert list(padding.iterdir()) == []
 
 
 def test_a_name_that_no_file_can_have_costs_its_photograph_only(writer, photos):

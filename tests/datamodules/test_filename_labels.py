@@ -34,15 +34,43 @@ def test_utkface_names(astronaut, tmp_path):
     write_zip(tmp_path / "part2.zip", dict.fromkeys(names[3:], data))
     photos, rejected = read(UTKFaceSource(tmp_path))
     assert [(photo.name, photo.age, photo.gender) for photo in photos] == [
-        ("116_0_0_20170120134744096", 116, "male"),
-        ("1_0_4_20161219140642920", 1, "male"),
-        ("26_1_2_20170116184024662", 26, "female"),
+        ("116_0_20170120134744096", 116, "male"),
+        ("1_0_20161219140642920", 1, "male"),
+        ("26_1_20170116184024662", 26, "female"),
     ]
     reasons = {item.file: item.reason for item in rejected}
-    assert "is not [age]_[gender]_[race]" in reasons[f"part2.zip/{names[3]}"]
-    assert "impossible age 130" in reasons[f"part2.zip/{names[4]}"]
+    assert "is not [age]_[gender]_[race]" in reasons["part2.zip/61_1_20170109142408075.jpg.chip.jpg"]
+    assert "impossible age 130" in reasons["part2.zip/130_0_x_20170120134744097.jpg"]
     assert "is not [age]_[gender]_[race]" in reasons[f"part2.zip/{names[5]}"]
-    assert "is too long" in reasons[f"part2.zip/{names[6]}"]
+    assert "is too long" in reasons[f"part2.zip/26_1_x_{'2' * 200}.jpg"]
+
+
+def test_utkfaces_guessed_origin_is_nowhere(tmp_path):
+    """Neither in what is used nor in what is rejected, nor does it tell photographs apart."""
+    for name in ("26_1_3_20170116184024662.jpg.chip.jpg", "9_0_1_2017 .jpg.chip.jpg", "26_1_2_5.jpg"):
+        (tmp_path / name).touch()
+    photos, rejected = read(UTKFaceSource(tmp_path))
+    shown = [photo.file.shown for photo in photos] + [item.file for item in rejected]
+    assert sorted(shown) == [
+        "26_1_x_20170116184024662.jpg.chip.jpg",
+        "26_1_x_5.jpg",
+        "9_0_x_2017 .jpg.chip.jpg",
+    ]
+    assert {photo.name for photo in photos} == {"26_1_20170116184024662", "26_1_5"}
+
+
+def test_every_tenth_of_utkfaces_names_is_test(tmp_path):
+    names = [*sorted(f"{age}_0_1_2017.jpg" for age in range(1, 25)), "9_bad.jpg"]
+    for name in names:
+        (tmp_path / name).touch()
+    photos, _ = read(UTKFaceSource(tmp_path))
+    test = {f"{name.split('_')[0]}_0_2017" for name in names[::10]}
+    assert {photo.name for photo in photos if photo.given == "test"} == test
+    assert len(test) == 3
+    assert {photo.given for photo in photos} == {"test", None}
+    assert {p.given for p in read(UTKFaceSource(tmp_path, test_every=None)).photos} == {None}
+    with pytest.raises(ConfigurationError, match="test_every is 1"):
+        UTKFaceSource(tmp_path, test_every=1)
 
 
 def ffhq(tmp_path, astronaut, lines, numbers):

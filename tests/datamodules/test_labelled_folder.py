@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from aihub_corpus import picture
+from aihub_corpus import picture, write_zip
 from faceforward.datamodules.index import read_index, write_index
 from faceforward.datamodules.labelled_folder import FolderSource, read_ages
 from faceforward.datamodules.sources import collect
@@ -103,6 +103,37 @@ def test_index_of_prepared_collections(images, tmp_path):
     ]
     assert [item.file for item in rejected] == ["00002.jpg"]
     assert read_index(tmp_path / "index.parquet", ["yaw"]) == [{"yaw": None}, {"yaw": None}]
+
+
+def test_a_zip_is_read_as_it_is(images, tmp_path):
+    """faces-128.zip's form, with padding: nothing is unpacked."""
+    data = {path.name: path.read_bytes() for path in images.iterdir()}
+    labels = "file,age,gender,split\n00000.jpg,30,female,train\n00001.jpg,7,male,val\ngone.jpg,5,male,val\n"
+    write_zip(tmp_path / "a.zip", {"labels.csv": labels.encode(), **data, "padding/00001.png": b"mask"})
+    photos, rejected = read(tmp_path / "a.zip")
+    assert [(p.name, p.age, p.gender, p.given) for p in photos] == [
+        ("00000", 30, "female", "train"),
+        ("00001", 7, "male", "val"),
+    ]
+    assert photos[0].file.read() == data["00000.jpg"]
+    assert photos[0].padding is None
+    assert photos[1].padding.read() == b"mask"
+    assert [(item.file, item.reason) for item in rejected] == [("gone.jpg", "The zip has no such file.")]
+    write_zip(tmp_path / "b.zip", data)
+    with pytest.raises(ConfigurationError, match=r"b\.zip has no labels\.csv at its top"):
+        read(tmp_path / "b.zip")
+
+
+def test_padding_lies_beside_the_labels(images, tmp_path):
+    (tmp_path / "padding" / "training_images").mkdir(parents=True)
+    (tmp_path / "padding" / "training_images" / "00001.png").write_bytes(b"mask")
+    lines = [f"training_images/{index:05d}.jpg,{index}\n" for index in range(3)]
+    (tmp_path / "labels.csv").write_text("file,age\n" + "".join(lines))
+    assert [p.padding and p.padding.read() for p in read(tmp_path).photos] == [None, b"mask", None]
+    (tmp_path / "labels.csv").unlink()
+    save(tmp_path, [["00000.jpg", "1"], ["00001.jpg", "4"], ["00002.jpg", "4"]])
+    (tmp_path / "padding" / "00002.png").write_bytes(b"other")
+    assert [p.padding and p.padding.read() for p in read(tmp_path).photos] == [None, None, b"other"]
 
 
 def test_folders_without_labels_are_refused(images, tmp_path):

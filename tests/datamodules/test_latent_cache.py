@@ -5,15 +5,18 @@ import logging
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
 from safetensors.torch import load_file
 
 from aihub_corpus import picture
 from faceforward.datamodules import latent_cache
+from faceforward.datamodules.draws import Draw
 from faceforward.datamodules.face_crops import CropMaker
-from faceforward.datamodules.latent_cache import LatentCache
+from faceforward.datamodules.latent_cache import LatentCache, LatentFacesDataset
 from faceforward.datamodules.moments import encode_batch, load_vae, vae_weights
 from faceforward.datamodules.stored_files import stored
 from faceforward.errors import ConfigurationError
@@ -47,7 +50,7 @@ def test_moments_are_the_autoencoders_of_the_crops(cache, photos, tiny_vae):
     assert len(shards(cache)) == 3
     there, moments = cache.known(photos)
     assert there == photos
-    crop = torch.from_numpy(cache.crops(photos[3])).permute(2, 0, 1)[None].float() / 127.5 - 1
+    crop = torch.from_numpy(cache.crops(photos[3]).pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
     expected = encode_batch(load_vae(vae_weights(tiny_vae)), crop)[0]
     for mirrored in (0, 1):
         torch.testing.assert_close(moments[3, mirrored], expected[mirrored], atol=0.02, rtol=0.02)
@@ -65,6 +68,23 @@ def test_nothing_is_done_twice_and_only_what_is_new_is_encoded(cache, photos):
     assert before.items() < shards(cache).items()
     (new,) = shards(cache).keys() - before.keys()
     assert load_file(cache.folder / new)["moments"].shape == (2, 2, 8, 8, 8)
+
+
+def test_padding_is_kept_beside_the_moments(cache, photos, tmp_path):
+    mask = np.zeros((32, 32), np.uint8)
+    mask[:, :6] = 255  # of cells four wide: the first, and half of the second
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    padded = dataclasses.replace(photos[0], padding=stored(tmp_path / "mask.png", "mask.png"))
+    cache.fill([padded, photos[1]])
+    labels, moments = cache.known([padded, photos[1]])
+    data = LatentFacesDataset(moments, labels)
+    seeds = {mirrored: next(s for s in range(9) if s % 2 == mirrored) for mirrored in (0, 1)}
+    row = torch.tensor([1.0, 0.5, 0, 0, 0, 0, 0, 0])
+    for mirrored, expected in ((0, row), (1, row.flip(0))):
+        sample = data[Draw(0, seeds[mirrored])]
+        torch.testing.assert_close(sample["padding"], expected.expand(8, 8), rtol=0, atol=0.003)
+        assert torch.equal(sample["moments"], moments[0, mirrored].float())
+        assert not data[Draw(1, seeds[mirrored])]["padding"].any()
 
 
 def test_changes_of_content_name_or_points_are_seen(cache, photos, astronaut):

@@ -3,9 +3,10 @@
 import collections
 import logging
 
+import numpy as np
 import pytest
 
-from faceforward.datamodules.splits import Filters, balance_weights, place_of, split_by_identity
+from faceforward.datamodules.splits import Filters, balance_weights, listed, place_of, split_by_identity
 from faceforward.errors import ConfigurationError
 from labelled_photos import photo
 
@@ -154,9 +155,40 @@ def test_weights_draw_each_bin_of_ages_as_often():
     weights = balance_weights(ages, 1.0)
     assert sum(weights[:4]) == pytest.approx(sum(weights[4:6])) == pytest.approx(weights[6])
     assert balance_weights(ages, 0.0) is None
-    assert balance_weights(ages, 0.5)[0] == pytest.approx(0.5)
+    assert balance_weights(ages, 0.5)[0] * 2 == pytest.approx(balance_weights(ages, 0.5)[-1])
     with pytest.raises(ConfigurationError, match="balance is -1"):
         balance_weights(ages, -1)
+
+
+def test_a_cap_bounds_how_often_a_photograph_is_drawn():
+    """As AI Hub is: thousands of children, 18 photographs of the oldest."""
+    ages = [5] * 5000 + [25] * 3000 + [45] * 600 + [75] * 18
+    for balance in (0.5, 1.0):
+        free, capped = (np.array(balance_weights(ages, balance, cap)) for cap in (None, 10))
+        assert free[-1] > 13
+        assert free.mean() == pytest.approx(capped.mean()) == pytest.approx(1)
+        assert capped.max() == pytest.approx(10)
+        below = capped < 9.99
+        ratios = capped[below] / free[below]
+        assert ratios.max() == pytest.approx(ratios.min())  # what is below the cap keeps its proportions
+        assert ratios.min() > 1
+    assert balance_weights(ages, 0.5, 1000) == pytest.approx(balance_weights(ages, 0.5))
+    assert balance_weights(ages, 1.0, 1) == pytest.approx([1.0] * len(ages))
+    with pytest.raises(ConfigurationError, match=r"balance_cap is 0\.9"):
+        balance_weights(ages, 1.0, 0.9)
+
+
+def test_a_list_says_what_is_left_out(tmp_path):
+    path = tmp_path / "list.csv"
+    photos = [photo("a"), photo("b"), photo("c")]
+    for column, other in (("file", "x"), ("faces_128_file", "file")):
+        path.write_text(f"{other},{column}\nc.png,a.png\nc.png,gone.png\n")
+        kept = Filters(exclude=str(path)).apply(photos)
+        assert [item.name for item in kept] == ["b", "c"]
+    path.write_text("name\na.png\n")
+    for wrong in (path, tmp_path / "nowhere.csv"):
+        with pytest.raises(ConfigurationError, match="is not a CSV with the column faces_128_file or file"):
+            listed(wrong)
 
 
 def test_a_half_that_is_held_out_only_is_divided_and_a_test_set_is_not(caplog):

@@ -46,6 +46,33 @@ def test_min_snr_weights_are_those_of_the_paper():
     torch.testing.assert_close(weighted / plain, torch.tensor([5 / 9, 1.0]))
 
 
+def test_padding_has_no_part_in_the_loss():
+    """The mean over what is photograph; a cell that is half padding counts half."""
+    z, e, t = draw()
+    answer = e.clone()
+    answer[0, :, 0] += 2  # squared error 4 in the first row
+    answer[0, :, 1] += 1
+    padding = torch.zeros(2, 3, 3)
+    plain = denoising_loss(Oracle(answer), z, NO_TEXT, t, e, ALPHAS)
+    torch.testing.assert_close(plain, torch.tensor([5 / 3, 0.0]))
+    torch.testing.assert_close(
+        denoising_loss(Oracle(answer), z, NO_TEXT, t, e, ALPHAS, padding=padding), plain
+    )
+    padding[0, 0], padding[0, 1], padding[1] = 1, 0.5, 1
+    masked = denoising_loss(Oracle(answer + 0), z, NO_TEXT, t, e, ALPHAS, padding=padding)
+    torch.testing.assert_close(masked, torch.tensor([0.5 / 1.5, 0.0]))
+
+
+def test_no_gradient_comes_from_padding():
+    z, e, t = draw()
+    answer = torch.zeros_like(e, requires_grad=True)
+    padding = torch.zeros(2, 3, 3)
+    padding[:, :, 0] = 1
+    denoising_loss(Oracle(answer), z, NO_TEXT, t, e, ALPHAS, padding=padding).sum().backward()
+    assert not answer.grad[..., 0].any()
+    assert answer.grad[..., 1:].all()
+
+
 def test_unknown_prediction_type_is_refused():
     z, e, t = draw()
     with pytest.raises(ValueError, match="sample"):

@@ -1,6 +1,12 @@
 import pytest
 
-from faceforward.diffusion.prompts import PromptTemplate, PromptWords
+from faceforward.diffusion.prompts import (
+    TEMPLATE_FILE,
+    PromptTemplate,
+    PromptWords,
+    save_template,
+    saved_template,
+)
 from faceforward.errors import ConfigurationError
 
 
@@ -25,6 +31,24 @@ def test_words_that_matter():
     assert PromptTemplate().words == PromptWords(age=(2,), person=(5,))
     assert PromptTemplate().words.blended == (2, 5)
     assert PromptTemplate("a {age}-year-old face").words == PromptWords(age=(1,), person=())
+
+
+def test_ages_as_two_digits(tmp_path):
+    template = PromptTemplate(age_digits=2)
+    assert template.prompt(7, "female") == "photo of 07 year old girl"
+    assert template.prompt(70.2, None) == "photo of 70 year old person"
+    assert template.prompt(104, None) == "photo of 104 year old person"
+    assert template.words == PromptTemplate().words
+    save_template(template, tmp_path)
+    assert saved_template(tmp_path) == template
+    with pytest.raises(ConfigurationError, match="age_digits of the prompt template is 0"):
+        PromptTemplate(age_digits=0)
+
+
+def test_templates_from_before_there_were_digits_write_ages_as_they_are(tmp_path):
+    (tmp_path / TEMPLATE_FILE).write_text('{"template": "photo of {age} year old {word}"}')
+    assert saved_template(tmp_path).prompt(7, "male") == "photo of 7 year old boy"
+    assert saved_template("face-ldm-128").age_digits == 1  # no path: the default
 
 
 def test_words_of_several_words():

@@ -2,6 +2,7 @@ import pytest
 import torch
 from transformers import CLIPTokenizer
 
+from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.diffusion.tokens import replacement_mapper, word_indicator, word_tokens
 from faceforward.diffusion.vocabulary import write_tokenizer
 from faceforward.errors import ConfigurationError
@@ -46,6 +47,16 @@ def test_same_prompt_maps_to_itself(tokenizer):
 def test_same_counts_map_one_to_one(tokenizer, tail):
     mapper = replacement_mapper(tokenizer, "photo of 32 year old man", "photo of 60 year old man", tail=tail)
     assert torch.equal(mapper, torch.eye(SIZE))
+
+
+def test_ages_of_two_digits_map_one_to_one(tokenizer):
+    """07 is as many tokens as 70, so that nothing behind the age moves."""
+    template = PromptTemplate(age_digits=2)
+    source, target = template.prompt(7, "female"), template.prompt(70, "female")
+    places = word_tokens(tokenizer, source)
+    assert [len(place) for place in places] == [len(place) for place in word_tokens(tokenizer, target)]
+    assert len(places[template.words.age[0]]) == 2
+    assert torch.equal(replacement_mapper(tokenizer, source, target), torch.eye(tokenizer.model_max_length))
 
 
 def test_two_tokens_to_one(tokenizer):

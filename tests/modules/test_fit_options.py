@@ -177,8 +177,8 @@ def test_eight_bit_adamw_is_one_line_of_yaml(tiny_sd, tmp_path):
         args=[
             "--model=faceforward.modules.specialization.Specialization",
             f"--model.init_args.init_from={tiny_sd}", "--config", str(tmp_path / "optimizer.yaml"),
-            "--data=faceforward.datamodules.latent_faces.LatentFaces",
-            "--data.init_args.archive=faces.zip", "--data.init_args.vae=vae",
+            "--data=faceforward.datamodules.labelled_folder.LabelledFolder",
+            "--data.init_args.root=faces.zip", f"--data.init_args.vae={tiny_sd}",
         ],
         run=False,
     )  # fmt: skip

@@ -12,9 +12,8 @@ from diffusers import UNet2DConditionModel
 from safetensors.torch import load_file
 
 from faceforward.cli import FaceforwardCLI
-from faceforward.datamodules.latent_faces import LatentFaces
 from faceforward.modules.specialization import Specialization
-from tiny_training import QUIET
+from tiny_training import QUIET, collections, latents
 from training_data import write_archive
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +34,7 @@ def arguments(archive, tiny_sd, tiny_vae, tmp_path_factory):
     """The shipped experiment at tiny size and in full precision; the rate is high enough to matter."""
     return [
         "fit", "-c", str(ROOT / "configs" / "experiment" / "specialize_faces128.yaml"),
-        f"--data.init_args.archive={archive}", "--data.init_args.exclude=null",
+        collections(archive),
         "--data.init_args.batch_size=4",
         f"--data.init_args.vae={tiny_vae}", f"--data.init_args.cache_dir={tmp_path_factory.mktemp('cache')}",
         f"--model.init_args.init_from={tiny_sd}", "--model.init_args.optimizer.init_args.lr=1e-3",
@@ -111,7 +110,7 @@ def arguments_value(arguments, key):
 
 
 def module_and_batch(tiny_sd, tiny_vae, archive, tmp_path, **kwargs):
-    data = LatentFaces(str(archive), str(tiny_vae), cache_dir=str(tmp_path / "cache"), batch_size=4)
+    data = latents(archive, tiny_vae, tmp_path / "cache")
     data.prepare_data()
     data.setup("fit")
     module = Specialization(init_from=str(tiny_sd), **kwargs)

@@ -1,6 +1,7 @@
 """What learns, what is exported, and what is refused, on tiny real models."""
 
 import importlib.util
+import random
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from faceforward.diffusion.encoders import encoder_differences
 from faceforward.diffusion.pipeline import load_pipeline
-from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.diffusion.prompts import PromptTemplate, saved_template
 from faceforward.errors import ConfigurationError, TrainingError, WeightsUnavailableError
 from faceforward.modules.specialization import Specialization
 from tiny_training import QUIET, latents, specialization, tiny_trainer
@@ -217,9 +218,37 @@ def test_half_precision_and_another_decoder_are_the_same_latent_space(tiny_vae, 
     assert "quant_conv.bias" in encoder_differences(theirs, other)
 
 
-def test_words_and_templates_are_data(tiny_sd):
-    import random
+def test_ages_are_learnt_as_they_are_edited(tiny_sd, tmp_path):
+    """As two digits where `words` says so, in prompts and in the template that is exported."""
+    module = Specialization(init_from=str(tiny_sd), words=PromptTemplate(age_digits=2))
+    assert module.pair(7, None, random.Random(0))[1] == "photo of a 07 year old person"
+    module.export(tmp_path / "model")
+    assert saved_template(tmp_path / "model").prompt(7, None) == "photo of a 07 year old person"
 
+
+def test_padding_is_left_out_of_both_terms(tiny_sd):
+    """What stands in padded cells changes nothing that is learnt in the last layer of the UNet."""
+    module = Specialization(init_from=str(tiny_sd))
+    module.log_dict = lambda *args, **kwargs: None
+    channels = module.unet.config.in_channels
+    batch = {
+        "moments": torch.randn(2, 2 * channels, 8, 8, generator=torch.Generator().manual_seed(0)),
+        "age": torch.tensor([7, 40]),
+        "gender": [None, "male"],
+        "seed": torch.tensor([3, 4]),
+    }
+    whole = module.training_step(batch, 0)
+    none = module.training_step({**batch, "padding": torch.zeros(2, 8, 8)}, 0)
+    torch.testing.assert_close(whole, none)
+    half = torch.zeros(2, 8, 8)
+    half[:, :, :4] = 1
+    mirrored = module.training_step({**batch, "padding": 1 - half}, 0)
+    masked = module.training_step({**batch, "padding": half}, 0)
+    torch.testing.assert_close((masked + mirrored) / 2, whole)
+    assert not torch.isclose(masked, whole, rtol=1e-3)
+
+
+def test_words_and_templates_are_data(tiny_sd):
     module = Specialization(
         init_from=str(tiny_sd),
         prompts=[("photo of a Korean {word}", "photo of a {age} year old Korean {word}")],

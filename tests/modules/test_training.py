@@ -8,12 +8,12 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from faceforward.cli import FaceforwardCLI
-from faceforward.datamodules.latent_faces import LatentFaces
 from faceforward.errors import ConfigurationError
 from faceforward.modules.autoencoder import Autoencoder, color_matrices, gradient_loss
 from faceforward.modules.schedules import WarmupCosine
 from faceforward.modules.specialization import Specialization
 from faceforward.modules.text_to_image import TextToImage
+from tiny_training import collections, latents
 from training_data import write_archive
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "experiment"
@@ -33,11 +33,17 @@ def archive(tmp_path, astronaut):
     return write_archive(tmp_path / "faces.zip", astronaut)
 
 
+def data_of(config, archive):
+    if config == "autoencoder.yaml":
+        return f"--data.init_args.archive={archive}", "--data.init_args.exclude=null"
+    return (collections(archive),)
+
+
 def fit(config, root, archive, steps, *extra):
     """The shipped experiment at tiny size; returns the CLI after the fit."""
     arguments = [
         "fit", "-c", str(CONFIGS / config),
-        f"--data.init_args.archive={archive}", "--data.init_args.exclude=null",
+        *data_of(config, archive),
         "--data.init_args.batch_size=4", f"--trainer.default_root_dir={root}", f"--trainer.max_steps={steps}",
         "--trainer.val_check_interval=1", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
         "--trainer.enable_model_summary=false", *extra,
@@ -140,7 +146,7 @@ def test_templates_that_cannot_work_are_refused(tiny_sd, prompts, message):
 
 
 def test_gradients_reach_only_what_should_learn(tiny_sd, tmp_path, archive, tiny_vae):
-    data = LatentFaces(str(archive), str(tiny_vae), cache_dir=str(tmp_path / "cache"), batch_size=4)
+    data = latents(archive, tiny_vae, tmp_path / "cache")
     data.prepare_data()
     data.setup("fit")
     module = Specialization(init_from=str(tiny_sd))

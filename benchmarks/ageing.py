@@ -21,8 +21,9 @@ import torch
 from real_faces import ARCHIVE, evenly, pictures
 from scipy.stats import spearmanr
 
+from faceforward.diffusion.blending import LocalBlend
 from faceforward.diffusion.color import restore_colors
-from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct, saved_settings
+from faceforward.diffusion.editing import edit, reconstruct
 from faceforward.diffusion.inversion import (
     DDIMInversion,
     DirectInversion,
@@ -32,6 +33,7 @@ from faceforward.diffusion.inversion import (
 )
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import saved_template
+from faceforward.diffusion.settings import EditSettings, saved_settings
 from faceforward.faces.age import DlibAgeEstimator
 from faceforward.faces.identity import DlibEmbedder, distance
 from faceforward.metrics.age import AgeError

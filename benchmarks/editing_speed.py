@@ -24,10 +24,11 @@ import skimage.data
 import torch
 from PIL import Image
 
-from faceforward.diffusion.editing import edit, saved_settings
+from faceforward.diffusion.editing import edit
 from faceforward.diffusion.inversion import DirectInversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import saved_template
+from faceforward.diffusion.settings import saved_settings
 from faceforward.pretrained import embedded_model
 
 FACE = (95, 30, 351, 286)  # of scikit-image's astronaut (NASA, public domain), pixels

@@ -20,9 +20,10 @@ import torch
 from ageing import INVERSIONS, inversion
 from real_faces import ARCHIVE, evenly, pictures
 
-from faceforward.diffusion.editing import reconstruct, saved_settings
+from faceforward.diffusion.editing import reconstruct
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import saved_template
+from faceforward.diffusion.settings import saved_settings
 from faceforward.modules.age_editor import psnr
 from faceforward.pretrained import embedded_model
 

@@ -25,11 +25,12 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch.nn import functional as F
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from faceforward.diffusion.editing import EditSettings, edit
+from faceforward.diffusion.editing import edit
 from faceforward.diffusion.inversion import DirectInversion
 from faceforward.diffusion.model import LatentDiffusion
 from faceforward.diffusion.null_text import frozen
 from faceforward.diffusion.schedule import NoiseSchedule
+from faceforward.diffusion.settings import EditSettings
 from faceforward.diffusion.vocabulary import write_tokenizer
 
 # The published configs of stable-diffusion-v1-5, where they differ from the classes' defaults.

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from faceforward.datamodules.people import check_ages
-from faceforward.diffusion.editing import EditChanges
 from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.diffusion.settings import EditChanges
 from faceforward.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -16,11 +16,12 @@ from faceforward.callbacks.edit_plan import EditedPhoto, EditPlan
 from faceforward.callbacks.ema import average_of
 from faceforward.callbacks.ranks import refuse_shards, share
 from faceforward.datamodules.photos import PhotoDataset, list_photos
-from faceforward.diffusion.editing import EditChanges, edit
+from faceforward.diffusion.editing import edit
 from faceforward.diffusion.inversion import DirectInversion
 from faceforward.diffusion.model import LatentDiffusion
 from faceforward.diffusion.prompts import PromptTemplate
 from faceforward.diffusion.schedule import NoiseSchedule
+from faceforward.diffusion.settings import EditChanges
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.detect import default_detector
 from faceforward.faces.face import take_face
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from lightning import Callback, LightningModule, Trainer
 
-    from faceforward.diffusion.editing import EditSettings
+    from faceforward.diffusion.settings import EditSettings
     from faceforward.records import Gender
 
 logger = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from faceforward.atomic import atomic_folder
-from faceforward.diffusion.edit_batch import SETTINGS_FILE
 from faceforward.diffusion.encoders import encoder_differences
 from faceforward.diffusion.prompts import TEMPLATE_FILE
+from faceforward.diffusion.settings import SETTINGS_FILE
 from faceforward.diffusion.vocabulary import unpack_tokenizer
 from faceforward.errors import ConfigurationError
 

@@ -3,116 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
-from faceforward.checks import check_shares
 from faceforward.diffusion.attention import AttentionControl, attention_layers, blend_level, side_at
-from faceforward.diffusion.beside import read_beside
-from faceforward.diffusion.blending import LocalBlend
-from faceforward.diffusion.tokens import Tail, replacement_mapper, word_indicator
-from faceforward.errors import ConfigurationError
+from faceforward.diffusion.tokens import replacement_mapper, word_indicator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from faceforward.diffusion.blending import LocalBlend
     from faceforward.diffusion.model import LatentDiffusion
     from faceforward.diffusion.prompts import PromptWords
     from faceforward.diffusion.schedule import DDIMSteps
+    from faceforward.diffusion.settings import EditSettings
     from faceforward.diffusion.trajectory import OnStep, Trajectory
-
-
-@dataclass(frozen=True)
-class EditSettings:
-    """How far the targets are held to the source, FADING's settings (arXiv 2309.11321) by default.
-
-    Attributes:
-        guidance_scale: Of classifier-free guidance (arXiv 2207.12598).
-        cross_replace: Share of the steps, from the noisiest on, in which cross-attention is the source's.
-        self_replace: Share of the steps in which self-attention is the source's.
-        self_side: Side of the largest layers in which it is, as a share of the latents' side (32 of 64).
-        age_weight: Factor of the cross-attention to the age's words while it is replaced; 1 changes nothing.
-        local_blend: Keeps the photograph away from the changed words; None leaves it out.
-        tail: See `tokens.replacement_mapper`.
-        restore_colors: Give the edits the colours that the autoencoder loses of the photograph, see
-            `color.restore_colors`; of use where the autoencoder is small.
-
-    Raises:
-        ConfigurationError: A share is outside 0 to 1, the guidance is negative, or a factor is no number.
-    """
-
-    guidance_scale: float = 7.5
-    cross_replace: float = 0.8
-    self_replace: float = 0.5
-    self_side: float = 0.5
-    age_weight: float = 1.0
-    local_blend: LocalBlend | None = field(default_factory=LocalBlend)
-    tail: Tail = "unshifted"
-    restore_colors: bool = False
-
-    def __post_init__(self) -> None:
-        check_shares(self, "edit", ("cross_replace", "self_replace", "self_side"))
-        for name, least in (("guidance_scale", 0.0), ("age_weight", -math.inf)):
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < least:
-                raise ConfigurationError(
-                    f"edit.{name} is {value}: give a number{' from 0 on' if least == 0 else ''}"
-                )
-
-
-@dataclass(frozen=True)
-class EditChanges:
-    """What is to differ from the settings that were chosen for a model.
-
-    Attributes:
-        local_blend: "saved" keeps the model's, "none" or None leaves the blend out.
-
-    The other attributes are those of `EditSettings`; None keeps the model's.
-    """
-
-    guidance_scale: float | None = None
-    cross_replace: float | None = None
-    self_replace: float | None = None
-    self_side: float | None = None
-    age_weight: float | None = None
-    local_blend: LocalBlend | Literal["saved", "none"] | None = "saved"
-    tail: Tail | None = None
-    restore_colors: bool | None = None
-
-    def over(self, settings: EditSettings) -> EditSettings:
-        """The settings with these changes.
-
-        Raises:
-            ConfigurationError: See `EditSettings`.
-        """
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        blend = values.pop("local_blend")
-        if blend != "saved":
-            settings = replace(settings, local_blend=None if blend == "none" else blend)
-        return replace(settings, **{name: value for name, value in values.items() if value is not None})
-
-
-SETTINGS_FILE = "edit_settings.json"  # beside a model for which they were chosen by measurement
-
-
-def saved_settings(folder: str | Path) -> EditSettings:
-    """The settings that lie beside a model; FADING's where none do, or where `folder` is none.
-
-    Raises:
-        ConfigurationError: The file is damaged.
-    """
-    saved = read_beside(
-        SETTINGS_FILE, folder, build=_settings, what="settings of an edit", argument="model.init_args.edit"
-    )
-    return saved or EditSettings()
-
-
-def _settings(values: dict[str, Any]) -> EditSettings:
-    blend = values.get("local_blend")
-    return EditSettings(**values | ({} if blend is None else {"local_blend": LocalBlend(**blend)}))
 
 
 def steps_within(share: float, steps: int) -> int:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from faceforward.diffusion.blending import LocalBlend
-from faceforward.diffusion.edit_batch import EditBatch, EditChanges, EditSettings, saved_settings
+from faceforward.diffusion.edit_batch import EditBatch
 from faceforward.diffusion.prompts import PromptWords
+from faceforward.diffusion.settings import EditSettings
 from faceforward.diffusion.trajectory import OnStep, Trajectory, check_finite
 from faceforward.errors import ConfigurationError
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from faceforward.diffusion.model import LatentDiffusion
-
-__all__ = ["EditChanges", "EditResult", "EditSettings", "LocalBlend", "edit", "reconstruct", "saved_settings"]
 
 
 @dataclass(frozen=True, eq=False)

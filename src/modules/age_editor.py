@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from faceforward.datamodules.people import check_ages
 from faceforward.diffusion.color import restore_colors
-from faceforward.diffusion.editing import EditChanges, edit, saved_settings
+from faceforward.diffusion.editing import edit
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, saved_template
+from faceforward.diffusion.settings import EditChanges, saved_settings
 from faceforward.errors import ConfigurationError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
 from faceforward.faces.align import align

@@ -13,11 +13,11 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 
 from faceforward.callbacks.ranks import agree_on_loss, together
 from faceforward.datamodules.moments import refuse_other_latents
-from faceforward.diffusion.edit_batch import EditSettings, saved_settings
 from faceforward.diffusion.losses import Draws, denoising_loss, draw
 from faceforward.diffusion.model import embed_prompts
 from faceforward.diffusion.pipeline import LORA_NAME, load_pipeline, save_lora
 from faceforward.diffusion.schedule import NoiseSchedule
+from faceforward.diffusion.settings import EditSettings, saved_settings
 from faceforward.diffusion.small import assemble, new_pipeline
 from faceforward.errors import ConfigurationError, TrainingError
 from faceforward.modules.base import TrainedModule, adamw

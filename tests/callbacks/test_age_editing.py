@@ -18,10 +18,12 @@ from faceforward.callbacks.age_editing import AgeEditing
 from faceforward.callbacks.edit_plan import EditPlan
 from faceforward.callbacks.edits import ValidationEdits
 from faceforward.callbacks.ema import EMA
-from faceforward.diffusion.editing import EditChanges, EditSettings, LocalBlend, edit
+from faceforward.diffusion.blending import LocalBlend
+from faceforward.diffusion.editing import edit
 from faceforward.diffusion.inversion import DirectInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.diffusion.settings import EditChanges, EditSettings
 from faceforward.errors import ConfigurationError
 from faceforward.modules.autoencoder import Autoencoder
 from tiny_training import QUIET, latents, specialization, tiny_trainer

@@ -2,8 +2,8 @@ import pytest
 
 from faceforward.diffusion.beside import read_beside
 from faceforward.diffusion.blending import LocalBlend
-from faceforward.diffusion.edit_batch import EditSettings, saved_settings
 from faceforward.diffusion.prompts import PromptTemplate, save_template, saved_template
+from faceforward.diffusion.settings import EditSettings, saved_settings
 from faceforward.errors import ConfigurationError
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from faceforward.diffusion.blending import LocalBlend
 from faceforward.diffusion.edit_batch import steps_within
-from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct
+from faceforward.diffusion.editing import edit, reconstruct
 from faceforward.diffusion.inversion import (
     DDIMInversion,
     DirectInversion,
@@ -11,6 +12,7 @@ from faceforward.diffusion.inversion import (
 )
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, PromptWords
+from faceforward.diffusion.settings import EditSettings
 from faceforward.errors import ConfigurationError
 
 PROMPT = "photo of 32 year old man"

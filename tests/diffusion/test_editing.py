@@ -3,7 +3,7 @@ import torch
 
 from faceforward.diffusion.blending import LocalBlend
 from faceforward.diffusion.edit_batch import steps_within
-from faceforward.diffusion.editing import edit, reconstruct
+from faceforward.diffusion.editing import edit, edit_all, reconstruct
 from faceforward.diffusion.inversion import (
     DDIMInversion,
     DirectInversion,
@@ -254,3 +254,35 @@ def test_refusals(model, direct):
     guided = DDIMInversion(steps=2).invert(model, direct.latents[:1], PROMPT)
     with pytest.raises(FloatingPointError, match="the reconstruction"):
         reconstruct(model, guided, broken)
+
+
+@pytest.mark.parametrize("max_batch", [None, 9, 4])
+@pytest.mark.parametrize("method", METHODS)
+def test_several_photographs_in_one_batch_are_single_runs(model, latents, trajectories, method, max_batch):
+    few = {NullTextInversion: {"inner_steps": 2}}
+    other_prompt = "photo of 7 year old girl"
+    other = method(steps=STEPS, **few.get(method, {})).invert(model, latents.flip(3), other_prompt)
+    first = trajectories[method.name]
+    prompts = [TARGETS, ["photo of 50 year old woman", other_prompt]]
+    several = edit_all(model, [first, other], prompts, EditSettings(), words=WORDS, max_batch=max_batch)
+    for trajectory, targets, result in zip((first, other), prompts, several, strict=True):
+        alone = edit(model, trajectory, targets, words=WORDS)
+        close(result.latents, alone.latents)
+        close(result.source, alone.source)
+        assert torch.equal(result.masks, alone.masks)
+    if max_batch is None:
+        spent = sum(
+            edit(model, t, p, words=WORDS).unet_evaluations
+            for t, p in zip((first, other), prompts, strict=True)
+        )
+        assert sum(result.unet_evaluations for result in several) == spent
+
+
+def test_batches_of_several_photographs_are_refused_where_they_cannot_work(model, latents, direct):
+    shorter = DirectInversion(steps=STEPS - 1).invert(model, latents, PROMPT)
+    with pytest.raises(ConfigurationError, match="inverted differently"):
+        edit_all(model, [direct, shorter], [TARGETS, TARGETS], EditSettings(), words=WORDS)
+    with pytest.raises(ValueError, match="2 lists"):
+        edit_all(model, [direct], [TARGETS, TARGETS], EditSettings(), words=WORDS)
+    with pytest.raises(ValueError, match="at least one"):
+        edit_all(model, [direct], [[]], EditSettings(), words=WORDS)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from faceforward.datamodules.splits import Split
 
 logger = logging.getLogger(__name__)
-CAP = 10.0  # see `balance_weights`; chosen in benchmarks/README.md
+CAP = 10.0  # see `balance_weights` and benchmarks/README.md, "Balance of ages"
 
 
 class LatentPhotos(LightningDataModule):

@@ -9,9 +9,9 @@ import torch
 from diffusers import AutoencoderKL
 
 from faceforward.cli import FaceforwardCLI
-from faceforward.datamodules.aihub import AIHubAging
-from faceforward.datamodules.filename_labels import FFHQAging, UTKFace
-from faceforward.datamodules.labelled_folder import LabelledFolder
+from faceforward.datamodules.aihub import AIHubAging, AIHubSource
+from faceforward.datamodules.filename_labels import FFHQAging, UTKFace, UTKFaceSource
+from faceforward.datamodules.labelled_folder import FolderSource, LabelledFolder
 from faceforward.datamodules.splits import Filters
 from faceforward.errors import ConfigurationError
 from faceforward.train import main
@@ -50,6 +50,27 @@ def test_shipped_yaml_makes_its_module(name, kind, alignment, tiny_vae, tiny_sd,
     assert collection.filters == Filters(max_age=80)
     with pytest.raises(ConfigurationError, match=r"no (label|labels|picture|ffhq_aging_labels)"):
         cli.datamodule.prepare_data()
+
+
+def test_shipped_yaml_of_several_collections(tiny_vae, tiny_sd):
+    cli = FaceforwardCLI(
+        args=[
+            "--model=faceforward.modules.specialization.Specialization",
+            f"--model.init_args.init_from={tiny_sd}",
+            f"--data={CONFIGS / 'collections.yaml'}",
+            f"--data.init_args.vae={tiny_vae}",
+            "--seed_everything=1",
+        ],
+        run=False,
+    )
+    assert [type(part.source) for part in cli.datamodule.collections] == [
+        AIHubSource,
+        UTKFaceSource,
+        FolderSource,
+    ]
+    assert [part.alignment for part in cli.datamodule.collections] == ["ffhq", "detector", "none"]
+    assert [part.share for part in cli.datamodule.collections] == [2, 1, 1]
+    assert cli.datamodule.collections[2].filters == Filters(max_age=90)
 
 
 def fit(tmp_path, tiny_sd, delivery, *extra, command="fit", model="specialization.Specialization"):

@@ -41,6 +41,7 @@ def make_result(id="a", file="a.jpg", age=32.0, targets=(20, 40, 60), warnings=(
         "female",
         "estimated",
         estimate,
+        judged=AgeEstimate(33.0, 4.0, estimator="faceres"),
     )
     images = {t: np.clip(small.astype(int) + t - 30, 0, 255).astype(np.uint8) for t in targets}
     edit = AgeEdit(
@@ -56,6 +57,7 @@ def make_result(id="a", file="a.jpg", age=32.0, targets=(20, 40, 60), warnings=(
     aged = {t: np.asarray(Image.fromarray(i).resize((512, 512), 1)) for t, i in images.items()}
     photo = Photo(id, file, astronaut, age, notes=())
     estimates = {t: AgeEstimate(t + 2.0, 5.0, estimator="some-estimator") for t in targets}
+    judged = {t: AgeEstimate(t - 1.0, 5.0, estimator="faceres") for t in targets}
     return CaseResult(
-        photo, face, edit, aged, estimates, dict.fromkeys(targets, 0.3), 4.2, dict(SETTINGS), 0.15
+        photo, face, edit, aged, estimates, dict.fromkeys(targets, 0.3), 4.2, dict(SETTINGS), 0.15, judged
     )

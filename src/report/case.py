@@ -117,6 +117,7 @@ def describe(result: CaseResult) -> dict[str, Any]:
             "raw": f"raw/{age}.png",
             "prompt": edit.target_prompts[age],
             "estimated_age": _estimate(result.estimates.get(age)),
+            "judged_age": _estimate(result.judged.get(age)),
             "identity_distance": _number(result.identity.get(age)),
         }
         for age in sorted(result.aged)
@@ -135,6 +136,7 @@ def describe(result: CaseResult) -> dict[str, Any]:
             "gender": face.gender,
             "gender_origin": face.gender_origin,
             "estimated_age": _estimate(face.estimate),
+            "judged_age": _estimate(face.judged),
             "width": result.photo.pixels.shape[1],
             "height": result.photo.pixels.shape[0],
             "notes": list(result.photo.notes),

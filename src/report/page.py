@@ -15,6 +15,7 @@ from PIL import Image
 
 from faceforward.atomic import atomic_file
 from faceforward.report.metadata import Mark, jpeg_bytes
+from faceforward.report.readings import readings_of, said
 from faceforward.version import __version__
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 CHILD = 16  # below it the head still grows
 ADULT = 18
-FAR = 20  # years; about twice the age estimator's mean error on real photographs (benchmarks/README.md)
+FAR = 20  # years; more than twice either reader's mean error on real photographs (benchmarks/README.md)
 
 
 def write_report(output: Path, lines: list[dict[str, Any]]) -> Path:
@@ -86,7 +87,8 @@ def _cases(
         pictures = [
             {
                 "age": int(age),
-                "reading": (edit["estimated_age"] or {}).get("years"),
+                "readings": readings_of(edit),
+                "said": said(readings_of(edit)),
                 "distance": edit["identity_distance"],
                 "picture": _embed(
                     folder / edit["file"], Mark("synthetic", f"Estimate at age {age}.", model["name"]), side
@@ -100,6 +102,8 @@ def _cases(
             "reused": line["reused"],
             "result": result,
             "source": result["source"],
+            "said": said(readings_of(result["source"])),
+            "readers": list(dict.fromkeys(name for picture in pictures for name in picture["readings"])),
             "photograph": _embed(folder / "face.png", Mark("photograph", ""), side),
             "pictures": pictures,
             "cautions": cautions(result),
@@ -131,12 +135,12 @@ def cautions(result: dict[str, Any]) -> list[str]:
     missed = [
         age
         for age, shown in result["ages"].items()
-        if shown["estimated_age"] and abs(shown["estimated_age"]["years"] - int(age)) > FAR
+        if (read := list(readings_of(shown).values())) and abs(np.mean(read) - int(age)) > FAR
     ]
     if missed:
         sentences.append(
-            f"The pictures at {', '.join(missed)} do not look that age: the age estimator reads them "
-            f"more than {FAR} years off. Do not use them as estimates of these ages."
+            f"The pictures at {', '.join(missed)} do not look that age: programs that read ages off faces "
+            f"say something more than {FAR} years away from it. Do not use them as estimates of these ages."
         )
     return sentences
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from faceforward.report.readings import said, short
+
 if TYPE_CHECKING:
     from faceforward.records import AgeEstimate, CaseResult
 
@@ -23,7 +25,7 @@ SYNTHETIC = (176, 84, 16)
 
 
 def contact_sheet(result: CaseResult, *, footer: tuple[str, ...] = ()) -> np.ndarray:
-    """Draw the source and all ages, each with its target and its estimated age.
+    """Draw the source and all ages, each with its target and the ages that the readers see in it.
 
     Photographs have a dark solid frame, synthetic pictures an orange one with a bar that says so.
 
@@ -39,13 +41,13 @@ def contact_sheet(result: CaseResult, *, footer: tuple[str, ...] = ()) -> np.nda
         (
             "PHOTOGRAPH",
             f"age {face.age:.0f} ({face.age_origin})",
-            _reading(face.estimate),
+            _reading(face.estimate, face.judged),
             face.pixels,
             PHOTOGRAPH,
         )
     ]
     for age, pixels in sorted(result.aged.items()):
-        reading = _reading(result.estimates.get(age))
+        reading = _reading(result.estimates.get(age), result.judged.get(age))
         tiles.append(("ESTIMATE, NOT A PHOTOGRAPH", f"at age {age}", reading, pixels, SYNTHETIC))
 
     columns = min(COLUMNS, len(tiles))
@@ -73,8 +75,8 @@ def contact_sheet(result: CaseResult, *, footer: tuple[str, ...] = ()) -> np.nda
     return np.asarray(sheet)
 
 
-def _reading(estimate: AgeEstimate | None) -> str:
-    return "" if estimate is None else f"age estimator reads {estimate.years:.0f}"
+def _reading(*estimates: AgeEstimate | None) -> str:
+    return said({short(each.estimator): each.years for each in estimates if each is not None})
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> list[str]:

@@ -29,6 +29,11 @@ def test_exact_files_and_sizes(tmp_path):
     assert read_case(tmp_path / "a") == json.loads(json.dumps(content))
     assert content["inversion"]["psnr_db"] is None  # infinite, which JSON does not know
     assert content["ages"]["40"]["estimated_age"]["years"] == 42
+    assert content["ages"]["40"]["judged_age"]["years"] == 39
+    assert content["source"]["judged_age"] == {
+        **{"years": 33.0, "std": 4.0, "estimator": "faceres"},
+        **{"gender": None, "gender_probability": None},
+    }
     assert content["ages"]["40"]["identity_distance"] == 0.3
     assert content["settings_sha256"] == "k"
     json.dumps(content, allow_nan=False)

@@ -1,3 +1,4 @@
+import dataclasses
 import re
 from html.parser import HTMLParser
 
@@ -68,6 +69,11 @@ def test_says_what_people_must_know(report):
         "1 with estimates, 2 without",
         "fault of the program",
         "At age 60",
+        "reads 31 (some-estimator) / 33 (FaceRes)",
+        "reads 62 (some-estimator) / 59 (FaceRes)",
+        "two programs, made independently",
+        "FaceRes reads",
+        "female (read off the picture)",
         "feed",
     ):
         assert words in parsed.text
@@ -100,3 +106,24 @@ def test_pictures_that_miss_their_age_are_cautioned():
     (caution,) = cautions(case(30, {40: 31, 60: 35, 70: 33}))
     assert caution.startswith("The pictures at 60, 70 do not look that age")
     assert cautions(case(30, {60: None})) == []
+
+
+def test_a_picture_counts_as_missed_by_the_mean_of_both_readings():
+    shown = case(30, {60: 35})
+    shown["ages"]["60"]["judged_age"] = {"years": 49.0, "estimator": "faceres"}
+    assert cautions(shown) == []
+    shown["ages"]["60"]["judged_age"] = {"years": 40.0, "estimator": "faceres"}
+    assert cautions(shown)[0].startswith("The pictures at 60")
+
+
+def test_one_reader_and_an_open_gender(tmp_path):
+    result = make_result()
+    face = dataclasses.replace(result.face, gender=None, gender_origin=None, judged=None)
+    write_case(
+        tmp_path / "cases", dataclasses.replace(result, face=face, judged={}), input_sha256="feed", key="k"
+    )
+    page = write_report(tmp_path, [_line()]).read_text("utf-8")
+    assert "reads 62 (some-estimator)<" in page
+    assert "a program sees" in page
+    assert "FaceRes" not in page
+    assert "drawn without a gender (it was not given)" in page

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from faceforward.faces.align import Alignment
+    from faceforward.faces.mesh import Mesh
 
 Gender = Literal["female", "male"]
 Status = Literal["done", "skipped", "failed"]
@@ -136,6 +137,7 @@ class Face:
         gender_origin: As `age_origin`; None when the gender is unknown.
         estimate: What the network said, whether used or not; None when no estimator ran.
         judged: What the second reader, the judge, said; None when none ran.
+        mesh: The face's surface in the pixels of the crop; None when none was fitted.
         notes: How the face was found and which others there are, one sentence each.
     """
 
@@ -152,6 +154,7 @@ class Face:
     estimate: AgeEstimate | None = None
     notes: tuple[str, ...] = ()
     judged: AgeEstimate | None = None
+    mesh: Mesh | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,12 +164,17 @@ class AgeEdit:
     Attributes:
         images: Target age in years -> `(s, s, 3)` uint8 RGB.
         reconstruction: The autoencoder's own reconstruction of the source, `(s, s, 3)` uint8: the ceiling.
-        inverted: The source as the inversion gives it back with its own prompt, `(s, s, 3)` uint8.
+        inverted: The same edit under the source's own prompt, `(s, s, 3)` uint8: what would come back if
+            nothing were changed. Of the first shape, where a face grows.
         inversion_psnr: dB of `inverted` against `reconstruction`.
         source_prompt: The prompt of the inversion.
         target_prompts: Target age -> prompt.
         unet_evaluations: UNet sample evaluations spent (a backward counts 2).
         source: The crop as the model saw it, `(s, s, 3)` uint8; None when the caller keeps it.
+        references: Target age -> the same edit, of the same shape, under the source's own prompt,
+            `(s, s, 3)` uint8: an image less its reference is the change of age alone.
+        fields: Target age -> the warp that let the crop grow first, `(S, S, 2)` as `Growth.field` gives it;
+            None where the shape stayed.
     """
 
     images: dict[int, np.ndarray]
@@ -177,6 +185,8 @@ class AgeEdit:
     target_prompts: dict[int, str]
     unet_evaluations: int
     source: np.ndarray | None = None
+    references: dict[int, np.ndarray] = field(default_factory=dict)
+    fields: dict[int, np.ndarray | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,15 +197,16 @@ class CaseResult:
         photo: The photograph.
         face: The face taken from it.
         edit: The edit, at the model's own size.
-        aged: Target age -> `(512, 512, 3)` uint8 RGB, enlarged for people to look at.
-        estimates: Target age -> age estimated on the edited picture; empty when no estimator ran.
+        aged: Target age -> `(S, S, 3)` uint8 RGB, what people look at; of the size of the face's crop after
+            detail transfer, of 512 pixels when enlarged.
+        estimates: Target age -> age read off that picture; empty when no estimator ran.
         judged: The same by the second reader, the judge; empty when none ran.
-        identity: Target age -> descriptor distance between the edited and the source picture at the model's
-            size (lower is more alike); empty when no embedder ran.
+        identity: Target age -> descriptor distance between that picture and the photograph's crop (lower is
+            more alike); empty when no embedder ran.
         seconds: Wall time spent on this photograph.
         settings: What decided the result (JSON values only): the same settings make the same result.
-        reconstruction_identity: The same distance for the unedited reconstruction: what the model's loss of
-            detail alone costs, the floor for `identity`. None when no embedder ran.
+        reconstruction_identity: The same distance for the edit under the source's own prompt at the model's
+            size: what the model itself loses. None when no embedder ran.
     """
 
     photo: Photo

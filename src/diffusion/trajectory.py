@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import torch
 
@@ -94,6 +94,22 @@ class Inversion(Protocol):
             ValueError: More than one photograph.
             FloatingPointError: The latents stopped being numbers.
         """
+        ...
+
+
+@runtime_checkable
+class BatchInversion(Inversion, Protocol):
+    """An inversion that takes several photographs in one batch."""
+
+    def invert_all(
+        self,
+        model: LatentDiffusion,
+        latents: torch.Tensor,
+        prompts: Sequence[str],
+        *,
+        on_step: OnStep | None = None,
+    ) -> list[Trajectory]:
+        """Invert several photographs, `(B, C, h, w)` with a prompt each; one trajectory for each."""
         ...
 
 

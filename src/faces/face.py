@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from faceforward.errors import UnusablePhotoError
-from faceforward.faces.align import align
+from faceforward.faces.align import align, alignment_of
 from faceforward.faces.detect import Detector, find_faces
 from faceforward.faces.quality import quality_of
 from faceforward.records import Detection, Face, Photo
@@ -20,8 +22,9 @@ def take_face(
     detector: Detector,
     *,
     face: int | None = None,
-    size: int = 512,
+    size: int | tuple[int, int] = 512,
     age_estimator: AgeEstimator | None = None,
+    judge: AgeEstimator | None = None,
 ) -> Face:
     """Find the face in a photograph, align it and learn its age and gender.
 
@@ -29,8 +32,9 @@ def take_face(
         photo: The photograph. Its own `face`, `age` and `gender` come before the arguments and the estimator.
         detector: Finds the faces.
         face: Which face to take, 1 = the largest; None takes the largest.
-        size: Side of the aligned crop in pixels.
+        size: Side of the aligned crop in pixels; of a pair, what the photograph itself gives between the two.
         age_estimator: Reads age and gender off the crop; what the user gave is kept, the estimate beside it.
+        judge: A second reader, which decides nothing; its reading is kept.
 
     Returns:
         The face, with the others that were found, quality warnings and notes.
@@ -39,6 +43,8 @@ def take_face(
         UnusablePhotoError: There is no face, not the wanted one, or its age is neither known nor estimated.
     """
     taken, found, notes = choose_face(photo, detector, face=face)
+    if isinstance(size, tuple):
+        size = int(np.clip(round(alignment_of(taken.landmarks, 512).scale * 512), *size))
     pixels, alignment = align(photo.pixels, taken.landmarks, size)
     estimate = None if age_estimator is None else age_estimator.estimate([pixels])[0]
     if photo.age is not None:
@@ -65,6 +71,7 @@ def take_face(
         gender_origin="given" if photo.gender else "estimated" if gender else None,
         estimate=estimate,
         notes=notes,
+        judged=None if judge is None else judge.estimate([pixels])[0],
     )
 
 

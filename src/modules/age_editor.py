@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import torch
 from lightning import LightningModule
 from tqdm import tqdm
 
 from faceforward.datamodules.people import check_ages
-from faceforward.diffusion.color import restore_colors
-from faceforward.diffusion.editing import edit
+from faceforward.diffusion.ageing import FaceAger
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, saved_template
 from faceforward.diffusion.settings import EditChanges, saved_settings
 from faceforward.errors import ConfigurationError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
-from faceforward.faces.align import align
-from faceforward.faces.crops import resized
+from faceforward.faces.detail import DetailTransfer
 from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import take_face
+from faceforward.faces.faceres import FaceResAgeEstimator
+from faceforward.faces.finish import LEAST_SIDE, MOST_SIDE, Finisher
+from faceforward.faces.growth import Growth
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
-from faceforward.faces.upscale import RealESRGANUpscaler, Upscaler
+from faceforward.faces.mesh import FaceMesh
 from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import describe, model_facts, named_backends
 from faceforward.pretrained import resolve
-from faceforward.records import AgeEdit, CaseResult, Photo
+from faceforward.records import CaseResult, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from faceforward.diffusion.trajectory import OnStep
-    from faceforward.records import Face, Gender
+    from faceforward.records import AgeEdit, AgeEstimate, Face, Gender
 
 
 EMBEDDED = "face-ldm-128"
-SIZE = 512  # side of what people look at
-LEAST_BATCH = 4  # source and one target, both with their unconditional rows
 
 
 class AgeEditor(LightningModule):
@@ -53,15 +52,20 @@ class AgeEditor(LightningModule):
         pretrained: Folder or hub id of a Stable Diffusion 1.x or 2.x; None takes the model of this package.
         lora: Folder or file of a LoRA of the UNet, as `train: lora` exports it, to add to that model.
         precision: Of the UNet.
-        inversion: How the photograph is turned into noise; None takes direct inversion.
+        inversion: How the photograph is turned into noise; None takes direct inversion over the steps of
+            the edit's settings.
         edit: What is to differ in how far the targets are held to the source: what it leaves open, as None
-            leaves all, is taken from the settings beside the model, if its folder has some, else FADING's.
+            leaves all, is taken from the settings beside the LoRA or model, if there are some, else FADING's.
         template: Words of the prompts; None takes those that the model or LoRA was specialised with, if its
             folder says them, else FADING's.
         detector: Finds faces; None takes the best one that is here.
         age_estimator: Reads ages off faces; None takes dlib's.
+        judge: A second reader of ages, which chooses nothing; "faceres" takes the package's, None leaves it
+            out (FaceRes' makers trained on research data).
         embedder: Compares faces; None takes dlib's.
-        upscaler: Enlarges what a model below 512 pixels makes; None takes Real-ESRGAN.
+        growth: Share of the change of the face's shape between the two ages, see `Growth`; 0 keeps the shape.
+        finisher: Makes the pictures that people look at from the model's; None carries the change onto the
+            photograph (`DetailTransfer`).
         max_batch: Bound of the UNet's batch, at least 4; None edits all targets at once.
 
     Raises:
@@ -82,27 +86,37 @@ class AgeEditor(LightningModule):
         template: PromptTemplate | None = None,
         detector: Detector | None = None,
         age_estimator: AgeEstimator | None = None,
+        judge: AgeEstimator | Literal["faceres"] | None = "faceres",
         embedder: Embedder | None = None,
-        upscaler: Upscaler | None = None,
+        growth: float = 1.0,
+        finisher: Finisher | None = None,
         max_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.target_ages = check_ages(target_ages)
         self.pretrained = pretrained
-        self.inversion = inversion or DirectInversion()
         folder = resolve(pretrained or EMBEDDED)
-        self.edit_settings = (edit or EditChanges()).over(saved_settings(folder))
+        self.edit_settings = (edit or EditChanges()).over(saved_settings(lora, folder))
+        self.inversion = inversion or DirectInversion(steps=self.edit_settings.steps)
         self.template = template or saved_template(lora, folder)
-        if max_batch is not None and max_batch < LEAST_BATCH:
-            raise ConfigurationError(f"max_batch is {max_batch}: one target needs up to {LEAST_BATCH}")
-        self.max_batch = max_batch
         if isinstance(self.inversion, NullTextInversion):
             self.inversion.agree(self.edit_settings.guidance_scale)
         self.detector = detector or default_detector()
         self.age_estimator = age_estimator or DlibAgeEstimator()
+        self.judge = FaceResAgeEstimator() if judge == "faceres" else judge
         self.embedder = embedder or DlibEmbedder()
-        self.upscaler = upscaler or RealESRGANUpscaler()
+        self.mesh = FaceMesh()
+        self.growth = Growth(share=growth)
+        self.finisher = finisher or DetailTransfer()
         self.diffusion = load_pipeline(folder, dtype=getattr(torch, precision), lora=lora)
+        self.ager = FaceAger(
+            self.diffusion,
+            inversion=self.inversion,
+            settings=self.edit_settings,
+            template=self.template,
+            growth=self.growth if growth else None,
+            max_batch=max_batch,
+        )
         # Registered, so that Lightning moves them.
         self.unet, self.vae = self.diffusion.unet, self.diffusion.vae
         self.text_encoder = self.diffusion.text_encoder
@@ -127,8 +141,11 @@ class AgeEditor(LightningModule):
             **named_backends(
                 detector=self.detector,
                 age_estimator=self.age_estimator,
+                **({} if self.judge is None else {"judge": self.judge}),
                 embedder=self.embedder,
-                upscaler=self.upscaler,
+                mesh=self.mesh,
+                growth=self.growth,
+                finisher=self.finisher,
             ),
             "age": age,
             "gender": gender,
@@ -143,85 +160,57 @@ class AgeEditor(LightningModule):
             UnusablePhotoError: There is no face in it, or no age is known.
         """
         start = time.perf_counter()
+        face = self._face(photo)
         targets = photo.targets or self.target_ages
-        side = self.diffusion.image_size
-        face = take_face(
-            photo, self.detector, face=photo.face, size=max(SIZE, side), age_estimator=self.age_estimator
-        )
         with self._bar(photo) as on_step:
-            # Cut out anew at the model's size: resampled once, not twice.
-            source, _ = align(photo.pixels, face.detection.landmarks, side)
-            edited = self.edit(source, face, targets, on_step=on_step)
-        pictures = [edited.images[age] for age in targets]
-        descriptors = self.embedder.embed([edited.source, edited.reconstruction, *pictures])  # type: ignore[list-item]
+            edited = self.ager.age(
+                face.pixels,
+                age=face.age,
+                gender=face.gender,
+                targets=targets,
+                mesh=face.mesh,
+                on_step=on_step,
+            )
+        return self._result(photo, face, edited, seconds=time.perf_counter() - start)
+
+    def _face(self, photo: Photo) -> Face:
+        """The face in a photograph, at its own resolution, with its mesh."""
+        face = take_face(
+            photo,
+            self.detector,
+            face=photo.face,
+            size=(LEAST_SIDE, MOST_SIDE),
+            age_estimator=self.age_estimator,
+            judge=self.judge,
+        )
+        landmarks = face.alignment.points_to_crop(face.detection.landmarks)
+        return dataclasses.replace(face, mesh=self.mesh.fit(face.pixels, landmarks))
+
+    def _result(self, photo: Photo, face: Face, edited: AgeEdit, *, seconds: float) -> CaseResult:
+        """Finish the pictures, and measure what people will see."""
+        start = time.perf_counter()
+        aged = self.finisher.finish(edited, face, photo)
+        pictures = list(aged.values())
+        descriptors = self.embedder.embed([face.pixels, *pictures])
         distances = distance(descriptors[1:], descriptors[:1])
+        small = self.embedder.embed([edited.reconstruction, edited.inverted])
+        judged: dict[int, AgeEstimate] = {}
+        if self.judge is not None:
+            judged = dict(zip(aged, self.judge.estimate(pictures), strict=True))
         return CaseResult(
             photo=photo,
             face=face,
             edit=edited,
-            aged={age: self.enlarge(picture) for age, picture in zip(targets, pictures, strict=True)},
-            estimates=dict(zip(targets, self.age_estimator.estimate(pictures), strict=True)),
-            identity=dict(zip(targets, map(float, distances[1:]), strict=True)),
-            reconstruction_identity=float(distances[0]),
-            seconds=time.perf_counter() - start,
+            aged=aged,
+            estimates=dict(zip(aged, self.age_estimator.estimate(pictures), strict=True)),
+            judged=judged,
+            identity=dict(zip(aged, map(float, distances), strict=True)),
+            reconstruction_identity=float(distance(small[1:], small[:1])[0]),
+            seconds=seconds + time.perf_counter() - start,
             settings=self.settings(
                 age=photo.age, gender=photo.gender, targets=photo.targets, face=photo.face
             ),
         )
-
-    def edit(
-        self, source: np.ndarray, face: Face, targets: Sequence[int], *, on_step: OnStep | None = None
-    ) -> AgeEdit:
-        """Invert one crop and edit it to all targets in one batch.
-
-        Args:
-            source: `(s, s, 3)` uint8 RGB at the model's size.
-            face: Where age and gender come from.
-            targets: Ages in years.
-            on_step: Progress.
-
-        Returns:
-            Its pictures are `(s, s, 3)` uint8 RGB.
-
-        Raises:
-            ConfigurationError: See `editing.edit`.
-            FloatingPointError: The latents stopped being numbers.
-        """
-        latents = self.diffusion.encode_image(source)
-        prompt = self.template.prompt(face.age, face.gender)
-        prompts = [self.template.prompt(age, face.gender) for age in targets]
-        trajectory = self.inversion.invert(self.diffusion, latents, prompt, on_step=on_step)
-        result = edit(
-            self.diffusion,
-            trajectory,
-            prompts,
-            self.edit_settings,
-            words=self.template.words,
-            reconstruct=True,
-            max_batch=self.max_batch,
-            on_step=on_step,
-        )
-        inverted = result.reconstruction
-        assert inverted is not None  # asked for
-        ceiling, back, *images = self.diffusion.decode_latents(torch.cat([latents, inverted, result.latents]))
-        if self.edit_settings.restore_colors:
-            images = list(restore_colors(np.stack(images), source, ceiling))
-        return AgeEdit(
-            images=dict(zip(targets, images, strict=True)),
-            reconstruction=ceiling,
-            inverted=back,
-            inversion_psnr=psnr(back, ceiling),
-            source_prompt=prompt,
-            target_prompts=dict(zip(targets, prompts, strict=True)),
-            unet_evaluations=trajectory.unet_evaluations + result.unet_evaluations,
-            source=source,
-        )
-
-    def enlarge(self, picture: np.ndarray) -> np.ndarray:
-        """A picture of the model, `(s, s, 3)` uint8 RGB, at 512 pixels; through the upscaler when smaller."""
-        while picture.shape[0] < SIZE:
-            picture = self.upscaler.upscale(picture)
-        return resized(picture, SIZE)
 
     def on_predict_start(self) -> None:
         """Refuse null-text inversion where gradients are impossible.
@@ -252,9 +241,3 @@ class AgeEditor(LightningModule):
                 bar.refresh()
 
             yield on_step
-
-
-def psnr(picture: np.ndarray, reference: np.ndarray) -> float:
-    """Peak signal-to-noise ratio of two uint8 pictures of one shape in dB; infinite when they are equal."""
-    error = np.mean((picture.astype(np.float64) - reference) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255**2 / error))

@@ -1,0 +1,194 @@
+"""Detail transfer: the change of age is carried onto the photograph; its own pixels give everything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from faceforward.checks import check_shares
+from faceforward.diffusion.color import LUMA
+from faceforward.errors import ConfigurationError
+from faceforward.faces.fields import warp
+from faceforward.faces.motion import at_side, blurred, motion, moved
+
+if TYPE_CHECKING:
+    from faceforward.faces.mesh import Mesh
+    from faceforward.records import AgeEdit, Face, Photo
+
+WORKING_SIDES = (256, 512)  # least and most side at which the change is worked out, pixels
+# Lengths in sides of the crop.
+HEAD = 0.55  # by which the face's outline is widened to hold hair, ears and neck
+FACE_EDGE, HEAD_EDGE = 0.02, 0.05  # s.d. of the soft edges of face and head
+LIGHT = 0.07  # s.d. beyond which a change of lightness or colour counts as light and is held
+FINE = 0.006  # s.d. of the photograph's fine detail, which is damped where the edit smooths
+LOCAL, BAND = 0.012, 0.024  # s.d. of the windows in which outlines are compared, and of what counts as one
+# Grey levels.
+MOST_LIGHTER, MOST_DARKER, MOST_COLOUR = 60.0, 45.0, 25.0  # where the change is softly limited
+FAINT = 4.0  # variance of an outline that is not told from noise
+STRONG = 60.0  # variance of an outline that must not be doubled
+TINTED, COLOURED = 2.0, 6.0  # s.d. of the hue's own variation in a tinted print and in a colour photograph
+
+
+class DetailTransfer:
+    """Adds `edit(target) - edit(the source's own prompt)` to the photograph at its own resolution.
+
+    Both pictures are of one inversion, so what the model and its autoencoder lose of the photograph cancels
+    out, and only the change of age is left. It is carried over as follows.
+
+    - Where outlines move, the photograph's detail moves along a dense flow from the one picture to the other
+      (DIS, Kroeger et al., arXiv 1603.03590), where the flow is the same in both directions.
+    - Where an outline of the photograph is neither kept nor explained by the flow, the change is left out:
+      the photograph's own outline stays, so that nothing is doubled.
+    - The light stays the photograph's: low frequencies of the change are taken off, and what is left is
+      softly limited. A photograph without colours gets none; a tinted print keeps its tint.
+    - Where the edit smooths, the photograph's fine detail is damped by the ratio of local contrast.
+    - The change acts on the face; on hair, ears and neck weakly; outside the head not at all.
+
+    Args:
+        strength: Factor of the change, 0 or more; 1 is the model's.
+        hair: Share of the change that hair, ears and neck get: a missing child is looked for with the hair of
+            the photograph.
+        hold: Share of the change's low frequencies that is taken off.
+
+    Raises:
+        ConfigurationError: A setting is out of range.
+    """
+
+    name = "detail-transfer"
+
+    def __init__(self, *, strength: float = 1.0, hair: float = 0.25, hold: float = 0.85) -> None:
+        if not 0 <= strength <= 3:
+            raise ConfigurationError(f"finisher.strength is {strength}: give a number from 0 to 3")
+        self.strength = strength
+        self.hair = hair
+        self.hold = hold
+        check_shares(self, "finisher", ("hair", "hold"))
+
+    def finish(self, edit: AgeEdit, face: Face, photo: Photo) -> dict[int, np.ndarray]:
+        """Carry every target's change onto the crop; see `Finisher.finish`.
+
+        Raises:
+            ValueError: The face has no mesh, or the edit no pictures of the source's own prompt.
+        """
+        if face.mesh is None or edit.references.keys() != edit.images.keys():
+            raise ValueError("detail transfer needs the face's mesh and an edit with its references")
+        masks = head_masks(face.mesh, face.pixels.shape[0])
+        finished = {}
+        for age, picture in edit.images.items():
+            crop, (inner, outer) = face.pixels, masks
+            field = edit.fields.get(age)
+            if field is not None:
+                crop, inner, outer = warp(crop, field), moved(inner, field), moved(outer, field)
+            finished[age] = self.transfer(crop, picture, edit.references[age], inner, outer)
+        return finished
+
+    def transfer(
+        self, crop: np.ndarray, edited: np.ndarray, reference: np.ndarray, face: np.ndarray, head: np.ndarray
+    ) -> np.ndarray:
+        """Carry one change onto a crop.
+
+        Args:
+            crop: `(S, S, 3)` uint8 RGB, the photograph's.
+            edited: `(s, s, 3)` uint8 RGB of the model: the target.
+            reference: `(s, s, 3)` uint8 RGB of the model: the source's own prompt.
+            face: `(S, S)` float32 in [0, 1], the face.
+            head: `(S, S)` float32 in [0, 1], the head with hair and neck.
+
+        Returns:
+            `(S, S, 3)` uint8 RGB.
+        """
+        size = crop.shape[0]
+        side = int(np.clip(2 * edited.shape[0], *WORKING_SIDES))
+        side = min(side, size)
+        inner, outer = (at_side(mask, side) for mask in (face, head))
+        after, before = (at_side(picture.astype(np.float32), side) for picture in (edited, reference))
+        flow = motion(after, before) * outer[..., None]
+        before = moved(before, flow)
+
+        lightness, colour = self._change(after - before, inner, outer)
+        colour *= own_colours(crop)
+        kept, smoothing = _compared(after @ LUMA, before @ LUMA, side)
+        weight = (inner + (outer - np.minimum(inner, outer)) * self.hair) * kept * self.strength
+        damping = 1 - (1 - smoothing) * inner * kept * min(self.strength, 1.0)
+
+        source = moved(crop.astype(np.float32), at_side(flow, size) * (size / side))
+        coarse = blurred(source, FINE * size)
+        change = at_side(weight[..., None] * (lightness[..., None] + colour), size)
+        result = coarse + (source - coarse) * at_side(damping, size)[..., None] + change
+        # Outside the head the photograph is left as it is, to the last bit.
+        result = crop + (result - crop) * np.minimum(1.0, 4 * head)[..., None]
+        return np.clip(np.rint(result), 0, 255).astype(np.uint8)
+
+    def _change(
+        self, difference: np.ndarray, inner: np.ndarray, outer: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The change of lightness `(D, D)` and of colour `(D, D, 3)`, its light held and its size limited."""
+        side = difference.shape[0]
+        seen = (inner + 0.05 * outer)[..., None]
+        light = blurred(difference * seen, LIGHT * side) / (
+            blurred(seen[..., 0], LIGHT * side)[..., None] + 1e-3
+        )
+        held = difference - self.hold * light
+        lightness = held @ LUMA
+        colour = held - lightness[..., None]
+        limit = np.where(lightness > 0, MOST_LIGHTER, MOST_DARKER)
+        return limit * np.tanh(lightness / limit), MOST_COLOUR * np.tanh(colour / MOST_COLOUR)
+
+
+def head_masks(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the face is, and where the head with its hair, ears and neck.
+
+    Args:
+        mesh: In the pixels of the crop.
+        size: Side of the crop.
+
+    Returns:
+        Two `(size, size)` float32 in [0, 1] with soft edges.
+    """
+    side = min(size, WORKING_SIDES[0])
+    points = (mesh.points[:, :2].astype(np.float32) + 0.5) * (side / size) - 0.5
+    hull = cv2.convexHull(points)[:, 0]
+    masks = []
+    for widening, edge in ((0.0, FACE_EDGE), (HEAD, HEAD_EDGE)):
+        middle = hull.mean(axis=0)
+        outline = np.rint((middle + (hull - middle) * (1 + widening)) * 16).astype(np.int32)
+        mask = np.zeros((side, side), np.float32)
+        cv2.fillConvexPoly(mask, outline, 1.0, cv2.LINE_AA, 4)
+        masks.append(np.clip(at_side(blurred(mask, edge * side), size), 0, 1))
+    return masks[0], masks[1]
+
+
+def own_colours(crop: np.ndarray) -> float:
+    """How far a photograph has colours of its own, 0 (grey, sepia, a faded print) to 1.
+
+    The hue of a tinted print follows from its lightness: what a parabola over lightness does not explain of
+    its colours is the photograph's own.
+
+    Args:
+        crop: `(S, S, 3)` uint8 RGB.
+    """
+    pixels = at_side(crop.astype(np.float32), 64).reshape(-1, 3)
+    lightness = pixels @ LUMA
+    colour = pixels - lightness[:, None]
+    terms = np.stack([np.ones_like(lightness), lightness / 255, (lightness / 255) ** 2], axis=1)
+    explained = terms @ np.linalg.lstsq(terms, colour, rcond=None)[0]
+    spread = float(np.sqrt(((colour - explained) ** 2).mean()))
+    return float(np.clip((spread - TINTED) / (COLOURED - TINTED), 0, 1))
+
+
+def _compared(after: np.ndarray, before: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where outlines agree, `(D, D)` in [0, 1], and the ratio of local contrast, `(D, D)` in [.35, 1]."""
+    now, then = (picture - blurred(picture, BAND * side) for picture in (after, before))
+    both, energy, own = (blurred(p, LOCAL * side) for p in (now * then, now * now, then * then))
+    likeness = both / np.sqrt((energy + FAINT) * (own + FAINT))
+    doubled = np.clip((0.75 - likeness) / 0.5, 0, 1) * own / (own + STRONG)
+    reach = 2 * round(0.006 * side) + 1
+    doubled = blurred(cv2.dilate(doubled, np.ones((reach, reach))), LOCAL * side)
+    fine_now, fine_then = (
+        blurred((picture - blurred(picture, BAND / 3 * side)) ** 2, BAND * side)
+        for picture in (after, before)
+    )
+    smoothing = np.clip(np.sqrt((fine_now + 2) / (fine_then + 2)), 0.35, 1)
+    return 1 - doubled, smoothing

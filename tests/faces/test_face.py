@@ -8,9 +8,10 @@ import pytest
 
 from faceforward.errors import UnusablePhotoError
 from faceforward.faces.age import DlibAgeEstimator
-from faceforward.faces.face import take_face
+from faceforward.faces.face import READABLE_AGE, SURE_ALONE, SURE_TOGETHER, read_gender, take_face
+from faceforward.faces.faceres import FaceResAgeEstimator
 from faceforward.faces.mtcnn import MTCNNDetector
-from faceforward.records import Photo
+from faceforward.records import AgeEstimate, Photo
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,58 @@ def test_the_estimate_fills_in(astronaut, detector, estimator):
     assert face.age == face.estimate.years
     assert (face.age_origin, face.gender, face.gender_origin) == ("estimated", "female", "estimated")
     assert face.pixels.shape == (256, 256, 3)
+
+
+def reading(gender="female", probability=0.99):
+    return AgeEstimate(30.0, 5.0, gender=gender, gender_probability=probability, estimator="one")
+
+
+def test_a_gender_that_was_read_is_used_when_it_is_sure():
+    gender, (note,) = read_gender(30, reading())
+    assert gender == "female"
+    assert "read off the picture: female" in note
+    assert "column `gender`" in note
+    assert read_gender(30, reading(probability=SURE_ALONE))[0] == "female"
+    assert read_gender(30, reading(probability=SURE_ALONE - 0.01))[0] is None
+
+
+def test_two_readers_that_agree_need_less_certainty():
+    both = reading(probability=SURE_TOGETHER), reading(probability=0.99)
+    assert read_gender(30, *both)[0] == read_gender(30, *both[::-1])[0] == "female"
+    assert read_gender(30, both[0])[0] is None
+    gender, (note,) = read_gender(30, reading(probability=SURE_TOGETHER - 0.01), reading())
+    assert gender is None
+    assert "enough certainty" in note
+
+
+def test_two_readers_that_differ_leave_the_gender_open():
+    gender, (note,) = read_gender(30, reading(), reading("male"))
+    assert gender is None
+    assert "do not agree" in note
+    assert "column `gender`" in note
+
+
+def test_the_gender_of_young_children_stays_open():
+    gender, (note,) = read_gender(READABLE_AGE - 0.1, reading(), reading())
+    assert gender is None
+    assert f"below {READABLE_AGE} years" in note
+    assert read_gender(READABLE_AGE, reading(), reading())[0] == "female"
+
+
+def test_a_reader_without_genders_says_nothing_about_them():
+    silent = AgeEstimate(30.0, 5.0)
+    assert read_gender(30, None) == read_gender(30, silent) == read_gender(30, silent, silent) == (None, ())
+    assert read_gender(30, silent, reading())[0] == "female"
+
+
+def test_a_child_keeps_its_estimate_in_the_record(astronaut, detector, estimator):
+    face = take_face(photo(astronaut, age=4), detector, age_estimator=estimator, judge=FaceResAgeEstimator())
+    assert (face.gender, face.gender_origin) == (None, None)
+    assert face.estimate.gender == face.judged.gender == "female"
+    assert face.judged.estimator == "faceres"
+    assert "drawn without one" in face.notes[-1]
+    given = take_face(photo(astronaut, age=4, gender="female"), detector, age_estimator=estimator)
+    assert (given.gender, given.gender_origin, given.notes) == ("female", "given", ())
 
 
 def test_without_an_estimator_the_age_has_to_be_given(astronaut, detector):

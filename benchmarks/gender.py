@@ -5,7 +5,7 @@
 Train photographs, each as it is and made grey as old prints are. For each band of ages: the share read
 rightly by dlib's network, by FaceRes, and where both agree; then, for a least probability, the share that is
 still used and, in brackets, the share of that which is wrong. With both readers the smaller probability
-counts, and the gender stays open where they disagree. The constants of `faceforward.faces.face` come from here.
+counts, and the gender stays open where they disagree. The constants of faces/face.py come from here.
 """
 
 from __future__ import annotations

@@ -51,8 +51,8 @@ def main() -> int:
     options = parser.parse_args()
 
     if options.fgnet:
-        images, truth, genders = fgnet(options.fgnet, options.photos, options.seed)
-        groups = decades(truth)
+        images, truth, _ = fgnet(options.fgnet, options.photos, options.seed)
+        genders, groups = None, decades(truth)  # nobody wrote the genders down
     else:
         spans = [range(age - options.tolerance, age + options.tolerance + 1) for age in AGES]
         if options.decades:
@@ -72,7 +72,7 @@ def main() -> int:
     return 0
 
 
-def fgnet(folder: Path, most: int, seed: int) -> tuple[list[np.ndarray], np.ndarray, None]:
+def fgnet(folder: Path, most: int, seed: int) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
     """FG-NET's photographs as the product takes them: the largest face, aligned, at 512 pixels.
 
     Args:
@@ -81,7 +81,7 @@ def fgnet(folder: Path, most: int, seed: int) -> tuple[list[np.ndarray], np.ndar
         seed: Of the draw.
 
     Returns:
-        Crops `(512, 512, 3)` uint8 RGB, ages, and no genders: nobody wrote them down.
+        Crops `(512, 512, 3)` uint8 RGB, ages, and the people's numbers.
     """
     with (folder / "index.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -95,7 +95,7 @@ def fgnet(folder: Path, most: int, seed: int) -> tuple[list[np.ndarray], np.ndar
         if found:
             images.append(align(photo.pixels, found[0].landmarks, 512)[0])
             kept.append(index)
-    return images, ages[kept], None
+    return images, ages[kept], np.array([int(row["person"]) for row in rows])[kept]
 
 
 def decades(ages: np.ndarray) -> dict[str, np.ndarray]:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from faceforward.datamodules.aligned_faces import LabelledFace, read_labels
+from faceforward.faces.reading import read_photo
+from faceforward.records import Detection, Photo
+
+__all__ = [
+    "ARCHIVE",
+    "AlignedCropDetector",
+    "LabelledFace",
+    "aihub",
+    "aihub_photo",
+    "evenly",
+    "pictures",
+    "sample",
+]
 
 ARCHIVE = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "faces-128.zip"
 
@@ -41,3 +57,37 @@ def pictures(archive: Path, labels: Sequence[LabelledFace]) -> list[np.ndarray]:
         return [
             np.asarray(Image.open(io.BytesIO(opened.read(label.file))).convert("RGB")) for label in labels
         ]
+
+
+class AlignedCropDetector:
+    """Takes a picture for what it is: a crop that was aligned like FFHQ before.
+
+    `alignment_of` these landmarks is the whole picture, so a crop of the archive is not aligned twice.
+    """
+
+    name = "aligned-crop"
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """One face, `image` being a square `(S, S, 3)` uint8 RGB crop."""
+        across, down = 1 / 4, 1 / 3.6  # twice and 1.8 times of which are half a side
+        eyes = 0.5 - 0.1 * down
+        x, y = 0.5 + across * np.array([-0.5, 0.5, 0, -0.4, 0.4]), eyes + down * np.array([0, 0, 0.6, 1, 1])
+        landmarks = np.stack([x, y], axis=1) * len(image) - 0.5
+        box = np.array([0.22, 0.25, 0.78, 0.9]) * len(image)
+        return [Detection(tuple(box.tolist()), landmarks, 1.0)]
+
+
+def aihub(count: int | None = None) -> list[tuple[Path, dict[str, Any]]]:
+    """Original photographs of the AI Hub sample with their labels, spread evenly over all."""
+    folder = ARCHIVE.with_name("aihub-sample")
+    files = sorted(folder.glob("*/01.source/*/*.jpg"))
+    places = np.linspace(0, len(files) - 1, len(files) if count is None else count).round().astype(int)
+    chosen = [files[place] for place in places]
+    labels = {file.stem: file for file in folder.glob("*/02.labels/*/*.json")}
+    return [(file, json.loads(labels[file.stem].read_text(encoding="utf-8"))) for file in chosen]
+
+
+def aihub_photo(file: Path, facts: dict[str, Any], targets: tuple[int, ...]) -> Photo:
+    """One of them, with what is known of it."""
+    photo = read_photo(file)
+    return replace(photo, age=float(facts["age_past"]), gender=facts["gender"], targets=targets)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ageing import INVERSIONS, inversion
+from edited import INVERSIONS, inversion
 from real_faces import ARCHIVE, evenly, pictures
 
 from faceforward.diffusion.editing import reconstruct

@@ -15,7 +15,7 @@ from faceforward.faces.fields import warp
 from faceforward.faces.identity import distance
 from faceforward.metrics.age import AgeError
 from faceforward.metrics.identity import IdentityDistance
-from faceforward.metrics.keeping import HEAD, outline, psnr_outside, sharpness, tint
+from faceforward.metrics.keeping import BAND, HEAD, outline, psnr_outside, sharpness, tint
 from faceforward.metrics.outlines import double_outlines, motion
 from faceforward.metrics.thresholds import DLIB_RECOGNITION
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from faceforward.faces.identity import Embedder
     from faceforward.records import CaseResult
 
+LEAST_NATIVE = 1.5 * BAND  # pixels
 NEAR = 15  # years between photograph and target within which a face has to pass for the person
 
 
@@ -111,12 +112,15 @@ class EditMaterial:
         images: Target age -> the model's own picture, `(s, s, 3)` uint8 RGB.
         references: Target age -> the same edit under the source's own prompt, alike.
         fields: Target age -> the warp by which the crop grew first, as `Growth.field` gives it, or None.
+        native: Side of the crop in the photograph's own pixels. Up to `LEAST_NATIVE` it has no fine detail,
+            only what enlarging made, and sharpness and outlines are not measured.
     """
 
     points: np.ndarray
     images: Mapping[int, np.ndarray] = field(default_factory=dict)
     references: Mapping[int, np.ndarray] = field(default_factory=dict)
     fields: Mapping[int, np.ndarray | None] = field(default_factory=dict)
+    native: float = math.inf
 
 
 def measure(
@@ -181,11 +185,13 @@ def _kept(photograph: np.ndarray, aged: np.ndarray, target: int, edit: EditMater
     face, head = outline(points, size), outline(points, size, grown=HEAD)
     change = tint(grown, aged, face)
     values = {
-        "sharpness": sharpness(photograph, aged, face),
         "psnr_outside": psnr_outside(photograph, aged, head),
         "psnr_outside_grown": psnr_outside(grown, aged, head),
         **vars(change),
     }
+    if edit.native <= LEAST_NATIVE:
+        return values
+    values["sharpness"] = sharpness(photograph, aged, face)
     if target in edit.images and target in edit.references:
         flow = motion(edit.references[target], edit.images[target])
         values |= vars(double_outlines(grown, aged, flow, face))

@@ -64,6 +64,14 @@ def test_what_grew_is_measured_from_where_the_transfer_started(crop, networks):
     assert (picture.light, picture.color) == (0, 0)
 
 
+def test_enlarged_photographs_have_no_fine_detail_to_compare(crop, networks):
+    small = resized(crop, 128)
+    edit = EditMaterial(POINTS, {50: small}, {50: small}, native=128)
+    picture = measure(resized(small, 512), {50: crop}, age=40, edit=edit, **networks).pictures[0]
+    assert np.isnan([picture.sharpness, picture.stayed, picture.moved]).all()
+    assert np.isfinite(picture.psnr_outside)
+
+
 def test_pictures_of_another_size_are_measured_at_the_smaller_one(crop, networks):
     edit = EditMaterial(POINTS * 2 + 0.5)
     picture = measure(resized(crop, 1024), {50: crop}, age=40, edit=edit, **networks).pictures[0]

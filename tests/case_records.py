@@ -12,6 +12,7 @@ SETTINGS = {
     "inversion": {"class": "DirectInversion", "steps": 50},
     "edit": {"guidance_scale": 7.5},
     "embedder": "dlib",
+    "finisher": "detail-transfer",
     "age_estimator": "some-estimator",
 }
 

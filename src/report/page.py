@@ -27,6 +27,13 @@ CHILD = 16  # below it the head still grows
 ADULT = 18
 FAR = 20  # years; more than twice either reader's mean error on real photographs (benchmarks/README.md)
 
+#: What the ways of making the pictures mean for who looks at them.
+MAKING = {
+    "detail-transfer": "The model supplies the change of age alone; it is carried onto the photograph, which "
+    "supplies everything else.",
+    "enlarging": "The model's own small picture, enlarged by a network: nothing in it is the photograph's.",
+}
+
 
 def write_report(output: Path, lines: list[dict[str, Any]]) -> Path:
     """Write `report.html` from the manifest's lines and the case folders.
@@ -103,6 +110,7 @@ def _cases(
             "result": result,
             "source": result["source"],
             "said": said(readings_of(result["source"])),
+            "making": MAKING.get(result["settings"].get("finisher", "")),
             "readers": list(dict.fromkeys(name for picture in pictures for name in picture["readings"])),
             "photograph": _embed(folder / "face.png", Mark("photograph", ""), side),
             "pictures": pictures,
@@ -129,8 +137,8 @@ def cautions(result: dict[str, Any]) -> list[str]:
         )
     if source["age"] < CHILD and any(int(age) >= ADULT for age in result["ages"]):
         sentences.append(
-            "The photograph shows a child. The method changes skin, hair and features more than the growth "
-            "of the head, so the estimates as an adult are the least certain ones."
+            "The photograph shows a child. How its face grows is drawn after the mean of many people, not "
+            "after this one, so the estimates as an adult are the least certain ones."
         )
     missed = [
         age

@@ -5,8 +5,10 @@ from html.parser import HTMLParser
 import pytest
 
 from case_records import make_result
+from faceforward.faces.detail import DetailTransfer
+from faceforward.faces.finish import Enlarging
 from faceforward.report.case import write_case
-from faceforward.report.page import cautions, write_report
+from faceforward.report.page import MAKING, cautions, write_report
 
 
 def _line(id="a", file="a.jpg", status="done", reason=None):
@@ -74,6 +76,8 @@ def test_says_what_people_must_know(report):
         "two programs, made independently",
         "FaceRes reads",
         "female (read off the picture)",
+        "female, read off the picture",
+        "carried onto the photograph",
         "feed",
     ):
         assert words in parsed.text
@@ -93,6 +97,10 @@ def case(age, targets, others=0):
         "face": {"others": [0] * others, "warnings": [], "notes": []},
         "ages": {str(t): {"estimated_age": years and {"years": years}} for t, years in targets.items()},
     }
+
+
+def test_every_way_of_making_pictures_is_explained():
+    assert {DetailTransfer.name, Enlarging.name} == set(MAKING)
 
 
 def test_child_to_adult_is_cautioned():
@@ -127,3 +135,4 @@ def test_one_reader_and_an_open_gender(tmp_path):
     assert "a program sees" in page
     assert "FaceRes" not in page
     assert "drawn without a gender (it was not given)" in page
+    assert "left open: neither given nor read surely enough" in page

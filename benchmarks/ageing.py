@@ -71,8 +71,8 @@ def sources(args: argparse.Namespace) -> list[Source]:
     targets = tuple(int(age) for age in args.targets.split(","))
     if args.source == "aihub":
         return [
-            Source(file.name, lambda file=file, facts=facts: real_faces.aihub_photo(file, facts, targets))
-            for file, facts in real_faces.aihub(args.photos)
+            Source(each.name, lambda each=each: real_faces.aihub_photo(each, targets))
+            for each in real_faces.aihub(args.photos)
         ]
     labels = real_faces.evenly(args.archive, args.split, args.photos)
 

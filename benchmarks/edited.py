@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from faceforward.diffusion.inversion import (
 )
 from faceforward.faces.detect import Detector
 from faceforward.metrics.age import spearman
+from faceforward.metrics.identity import IdentityDistance
 from faceforward.metrics.intervals import Interval, mean_interval, statistic_interval
 from faceforward.metrics.measure import MEASURES, NEAR, Measures, figures
 from faceforward.metrics.thresholds import DLIB_RECOGNITION
@@ -147,13 +148,20 @@ def share_of(items: Sequence[Any], share: str) -> Sequence[Any]:
     return items[place - 1 :: count]
 
 
-def report_measures(photos: Sequence[Measures], people: Sequence[Any], *, near: float = NEAR) -> None:
+def report_measures(
+    photos: Sequence[Measures],
+    people: Sequence[Any],
+    *,
+    near: float = NEAR,
+    thresholds: Mapping[int, float] = DLIB_RECOGNITION,
+) -> None:
     """Print ages by every reader, identity, and what is kept, with 95 % intervals over people.
 
     Args:
         photos: What was measured.
         people: Whom each shows.
         near: Years within which identity and sharpness are asked for.
+        thresholds: Impostor distances by age.
     """
     found = figures(photos, near=near)
     pictures = [
@@ -185,15 +193,13 @@ def report_measures(photos: Sequence[Measures], people: Sequence[Any], *, near: 
         _say(f"  its error on the photographs themselves: MAE {mean_interval(real, people):.2f}")
     close = [(person, p) for person, photo, p in pictures if abs(p.target - photo.age) <= near]
     if close:
-        starts = sorted(DLIB_RECOGNITION)
-        limits = [
-            DLIB_RECOGNITION[max([s for s in starts if s <= p.target], default=starts[0])] for _, p in close
-        ]
-        passing = [float(p.distance < limit) for (_, p), limit in zip(close, limits, strict=True)]
+        passing = IdentityDistance(thresholds=thresholds).passing(
+            torch.tensor([p.distance for _, p in close]), torch.tensor([p.target for _, p in close])
+        )[1]
         names = [person for person, _ in close]
         _say(
             f"identity within {near:g} years: below the 1 % impostor distance "
-            f"{mean_interval(passing, names, over='photographs'):.3f}, distance "
+            f"{mean_interval(passing.double().numpy(), names, over='photographs'):.3f}, distance "
             f"{mean_interval([p.distance for _, p in close], names, over='photographs'):.3f}, n {len(close)}"
         )
     for name in MEASURES:

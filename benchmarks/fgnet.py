@@ -36,6 +36,7 @@ from faceforward.faces.identity import DlibEmbedder
 from faceforward.metrics.intervals import Interval, difference_interval, mean_interval, statistic_interval
 from faceforward.metrics.measure import Measures, measure_case
 from faceforward.metrics.retrieval import Gallery, chance, fused, missed, ranks
+from faceforward.metrics.thresholds import DLIB_FAMILY_ALBUMS
 
 Row = dict[str, Any]
 CHOICES: dict[str, Callable[[Row], tuple]] = {
@@ -220,7 +221,8 @@ def main() -> int:
         names = ("age", "years", "descriptor", "pictures")
         photos = [Measures.from_json({name: row[name] for name in names}) for row in aged]
         sys.stdout.write("\n")
-        edited.report_measures(photos, [row["person"] for row in aged])
+        people = [row["person"] for row in aged]
+        edited.report_measures(photos, people, thresholds=DLIB_FAMILY_ALBUMS)
     if args.against:
         compare(rows, edited.read_lines(args.against), plain, gallery)
     return 0

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from faceforward.datamodules.aihub import AIHubSource
 from faceforward.datamodules.aligned_faces import LabelledFace, read_labels
+from faceforward.datamodules.sources import LabelledPhoto
 from faceforward.faces.reading import read_photo
 from faceforward.records import Detection, Photo
 
@@ -77,17 +77,15 @@ class AlignedCropDetector:
         return [Detection(tuple(box.tolist()), landmarks, 1.0)]
 
 
-def aihub(count: int | None = None) -> list[tuple[Path, dict[str, Any]]]:
-    """Original photographs of the AI Hub sample with their labels, spread evenly over all."""
-    folder = ARCHIVE.with_name("aihub-sample")
-    files = sorted(folder.glob("*/01.source/*/*.jpg"))
-    places = np.linspace(0, len(files) - 1, len(files) if count is None else count).round().astype(int)
-    chosen = [files[place] for place in places]
-    labels = {file.stem: file for file in folder.glob("*/02.labels/*/*.json")}
-    return [(file, json.loads(labels[file.stem].read_text(encoding="utf-8"))) for file in chosen]
+def aihub(count: int | None = None) -> list[LabelledPhoto]:
+    """Original photographs of the AI Hub sample, spread evenly over it; the embedded model has seen most."""
+    found = AIHubSource(ARCHIVE.with_name("aihub-sample")).read()
+    photos = sorted((each for each in found if isinstance(each, LabelledPhoto)), key=lambda each: each.name)
+    places = np.linspace(0, len(photos) - 1, len(photos) if count is None else count)
+    return [photos[place] for place in places.round().astype(int)]
 
 
-def aihub_photo(file: Path, facts: dict[str, Any], targets: tuple[int, ...]) -> Photo:
+def aihub_photo(labelled: LabelledPhoto, targets: tuple[int, ...]) -> Photo:
     """One of them, with what is known of it."""
-    photo = read_photo(file)
-    return replace(photo, age=float(facts["age_past"]), gender=facts["gender"], targets=targets)
+    photo = read_photo(Path(labelled.file.path))
+    return replace(photo, age=float(labelled.age), gender=labelled.gender, targets=targets)

@@ -98,18 +98,31 @@ class IdentityDistance(Metric):
         self.distances.append(distances.to(self.device, torch.float64))
         self.ages.append(shown.to(self.device, torch.float64))
 
+    def passing(self, distances: Tensor, ages: Tensor) -> tuple[Tensor, Tensor]:
+        """Tell for single edits whether they pass for the person.
+
+        Args:
+            distances: `(N,)` descriptor distances.
+            ages: `(N,)` age that each edit shows, years.
+
+        Returns:
+            `(N,)` places of the age bands, and `(N,)` bool.
+        """
+        starts = torch.tensor(list(self.thresholds), dtype=torch.float64, device=ages.device)
+        limits = torch.tensor(list(self.thresholds.values()), dtype=torch.float64, device=ages.device)
+        band = (torch.searchsorted(starts, ages.double(), right=True) - 1).clamp(min=0)
+        return band, distances < limits[band]
+
     def compute(self) -> dict[str, Tensor]:
         """Return the figures described above; empty when no edit came."""
         if len(self.distances) == 0:
             return {}
         distances, ages = dim_zero_cat(self.distances), dim_zero_cat(self.ages)
-        starts = torch.tensor(list(self.thresholds), dtype=torch.float64, device=ages.device)
-        limits = torch.tensor(list(self.thresholds.values()), dtype=torch.float64, device=ages.device)
-        band = (torch.searchsorted(starts, ages, right=True) - 1).clamp(min=0)
-        passing = (distances < limits[band]).double()
+        band, passing = self.passing(distances, ages)
+        passing = passing.double()
         figures = {"distance": distances.mean(), "share": passing.mean(), "count": torch.tensor(len(ages))}
         for index in torch.unique(band).tolist():
-            chosen, start = band == index, int(starts[index])
+            chosen, start = band == index, list(self.thresholds)[index]
             figures[f"distance/{start}"] = distances[chosen].mean()
             figures[f"share/{start}"] = passing[chosen].mean()
             figures[f"count/{start}"] = chosen.sum()

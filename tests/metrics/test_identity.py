@@ -7,7 +7,7 @@ import torch
 import faceforward.metrics.identity as identity_module
 from faceforward.faces.identity import DlibEmbedder, distance
 from faceforward.metrics.identity import IdentityDistance
-from faceforward.metrics.thresholds import DLIB_RECOGNITION
+from faceforward.metrics.thresholds import DLIB_FAMILY_ALBUMS, DLIB_RECOGNITION
 
 
 def test_the_example_of_the_docstring_runs():
@@ -82,3 +82,15 @@ def test_pictures_without_sources_are_refused():
 def test_numbers_that_differ_are_refused():
     with pytest.raises(ValueError, match="ages"):
         IdentityDistance().update(torch.tensor([1.0, 2.0]), ages=torch.tensor([1]))
+
+
+def test_single_edits_pass_as_their_share_says():
+    metric = IdentityDistance(thresholds={40: 0.5, 0: 0.1, 20: 0.3})
+    band, passing = metric.passing(torch.tensor([0.2, 0.2, 0.4, 0.05]), torch.tensor([19, 20, 90, 3]))
+    assert band.tolist() == [0, 1, 2, 0]
+    assert passing.tolist() == [False, True, True, True]
+
+
+def test_the_limits_of_family_albums_rise_with_age():
+    assert list(DLIB_FAMILY_ALBUMS.values()) == sorted(DLIB_FAMILY_ALBUMS.values())
+    assert all(limit > DLIB_RECOGNITION[age] for age, limit in DLIB_FAMILY_ALBUMS.items())

@@ -68,7 +68,8 @@ def mean_interval(
         ValueError: There are no values, their number is not that of `people`, or one is not a number.
     """
     values, groups = _checked(values, people)
-    sums, counts = np.bincount(groups, values), np.bincount(groups).astype(np.float64)
+    sums: np.ndarray = np.bincount(groups, values)
+    counts: np.ndarray = np.bincount(groups).astype(np.float64)
     if over == "people":
         sums, counts = sums / counts, np.ones_like(counts)
     drawn = np.concatenate(

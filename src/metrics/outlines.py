@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from faceforward.faces.motion import moved
 from faceforward.metrics.keeping import LEAST_ENERGY, LUMA, check_pair, fine
 
 #: Edges are looked for at this scale; this share of the face's pixels is strong ones; those count that were
@@ -32,17 +33,14 @@ def motion(reference: np.ndarray, edit: np.ndarray) -> np.ndarray:
     """
     first, second = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (reference, edit))
     there, back = _farneback(first, second), _farneback(second, first)
-    size = len(first)
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
-    arrived = grid + there
-    returned = cv2.remap(back, arrived, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    missed = np.linalg.norm(there + returned, axis=-1)
+    missed = np.linalg.norm(there + moved(back, there), axis=-1)
     there[missed > 0.5 + 0.2 * np.linalg.norm(there, axis=-1)] = np.nan
     return there
 
 
 def _farneback(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return cv2.calcOpticalFlowFarneback(first, second, None, 0.5, 4, 9, 5, 5, 1.1, 0)
+    start = np.zeros((*first.shape, 2), np.float32)
+    return np.asarray(cv2.calcOpticalFlowFarneback(first, second, start, 0.5, 4, 9, 5, 5, 1.1, 0))
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def double_outlines(source: np.ndarray, aged: np.ndarray, flow: np.ndarray, face
     across = np.abs((outlines * moves).sum(axis=-1)) / np.maximum(strength, 1e-6)
     chosen, other = strong & known & (across >= MOVED * size), strong & ~known
     details, shown = fine(source), _gradient(fine(aged))
-    edges, moved = _gradient(details), _gradient(fine(_moved(source, moves)))
+    edges, arrived = _gradient(details), _gradient(fine(_gone(source, moves)))
     detailed = np.square(details[face]).mean() >= LEAST_ENERGY
 
     def explained(where: np.ndarray, *by: np.ndarray) -> list[float]:
@@ -110,7 +108,7 @@ def double_outlines(source: np.ndarray, aged: np.ndarray, flow: np.ndarray, face
         columns = np.stack([part[where].ravel() for part in by], axis=1).astype(np.float64)
         return np.linalg.lstsq(columns, shown[where].ravel().astype(np.float64), rcond=1e-4)[0].tolist()
 
-    stayed, went = explained(chosen, edges, moved)
+    stayed, went = explained(chosen, edges, arrived)
     (lingering,) = explained(other, edges)
     share, rest = (float(part.sum() / max(strong.sum(), 1)) for part in (chosen, other))
     return Ghosts(stayed, went, share, lingering, rest)
@@ -122,11 +120,9 @@ def _gradient(values: np.ndarray) -> np.ndarray:
     return np.stack([cv2.Scharr(soft, cv2.CV_32F, 1, 0), cv2.Scharr(soft, cv2.CV_32F, 0, 1)], axis=-1) / 32
 
 
-def _moved(image: np.ndarray, moves: np.ndarray) -> np.ndarray:
-    """The picture whose pixels have gone along; the way back is found by fixed-point iteration."""
-    size = len(image)
-    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1).astype(np.float32)
-    places = grid - moves
-    for _ in range(8):  # q = p + moves(q): where pixel p comes from
-        places = grid - cv2.remap(moves, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.remap(image, places, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+def _gone(image: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """The picture, uint8, whose pixels have gone along; the way back is found by fixed-point iteration."""
+    back = -moves
+    for _ in range(8):  # back(p) = -moves(p + back(p)): from where pixel p came
+        back = -moved(moves, back)
+    return np.rint(np.clip(moved(image.astype(np.float32), back), 0, 255)).astype(np.uint8)

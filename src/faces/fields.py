@@ -147,7 +147,7 @@ def _data(places: np.ndarray, shifts: np.ndarray, weights: np.ndarray) -> tuple[
     for i, share_i in numbered:
         np.add.at(right, i, (weights * share_i)[:, None] * shifts)
         for j, share_j in numbered:
-            lower = i >= j
+            lower = (i >= j) & (share_i > 0) & (share_j > 0)
             np.add.at(bands, ((i - j)[lower], j[lower]), (weights * share_i * share_j)[lower])
     return bands, right
 

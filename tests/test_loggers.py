@@ -49,7 +49,7 @@ def test_logger_replaces_the_experiments_and_keeps_its_callbacks(logger, capsys)
 
 
 def fit(logger, data, tiny_sd, tiny_vae, root):
-    arguments = tiny_arguments(data.archive, tiny_sd, tiny_vae, data.cache_dir)
+    arguments = tiny_arguments(data.root, tiny_sd, tiny_vae, data.cache_dir)
     extra = ["-c", str(ROOT / "configs" / "logger" / f"{logger}.yaml"), "--trainer.max_steps=2"]
     FaceforwardCLI(args=[*arguments, *extra, f"--trainer.default_root_dir={root}"])
 

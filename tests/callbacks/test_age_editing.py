@@ -328,10 +328,10 @@ def test_average_is_that_of_the_step_wherever_the_callbacks_stand(tmp_path, data
         ({"val_check_interval": 1.0, "check_val_every_n_epoch": 2, "limit_train_batches": 1}, None),
     ],
 )  # fmt: skip
-def test_a_run_without_a_validation_says_so(tmp_path, data, tiny_sd, caplog, limits, words):
+def test_a_run_without_a_validation_says_so(tmp_path, data, tiny_sd, tiny_vae, caplog, limits, words):
     callbacks = [AgeEditing(PLAN, tile=32)]
     tiny_trainer(tmp_path, callbacks, **limits).fit(specialization(tiny_sd), latents(
-        data.archive, data.vae, data.cache_dir, batch_size=1))  # fmt: skip
+        data.root, tiny_vae, data.cache_dir, batch_size=1))  # fmt: skip
     assert (tmp_path / "age_editing").exists() == (words is None)
     if words is None:
         assert "none falls within" not in caplog.text

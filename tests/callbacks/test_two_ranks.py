@@ -45,7 +45,7 @@ def data(tmp_path_factory, astronaut, tiny_vae):
 def run(tmp_path_factory, data, tiny_sd, tiny_vae):
     root = tmp_path_factory.mktemp("run")
     (root / "extra.yaml").write_text(EXTRA)
-    arguments = tiny_arguments(data.archive, tiny_sd, tiny_vae, data.cache_dir)
+    arguments = tiny_arguments(data.root, tiny_sd, tiny_vae, data.cache_dir)
     train_py(
         *arguments, "-c", str(root / "extra.yaml"), "-c", str(ROOT / "configs" / "logger" / "wandb.yaml"),
         "--trainer.logger.init_args.project=ages", "--trainer.logger.init_args.tags=[tiny, ranks]",

@@ -79,7 +79,7 @@ def test_export_is_the_pipeline_that_the_run_exported(tmp_path, data, tiny_sd, t
         "'${trainer.default_root_dir}/checkpoints', every_n_train_steps: 1, save_last: true}}]}"
     )
     train_py(
-        *tiny_arguments(data.archive, tiny_sd, tiny_vae, data.cache_dir), "-c", str(extra),
+        *tiny_arguments(data.root, tiny_sd, tiny_vae, data.cache_dir), "-c", str(extra),
         "--trainer.max_steps=2", f"--trainer.default_root_dir={tmp_path}/run", cwd=tmp_path,
     )  # fmt: skip
     (config,) = (tmp_path / "run").rglob("config.yaml")

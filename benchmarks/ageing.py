@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import edit_report
 import edited
 import numpy as np
 import real_faces
@@ -119,6 +120,7 @@ def one(
     # An edit under its own prompt that comes back to the last bit has no PSNR, which JSON has no number for.
     psnr = float(case.edit.inversion_psnr)
     return measure_case(case, readers=readers, embedder=editor.embedder).as_json() | {
+        "plain": edited.plain_sums(case, editor.embedder),
         "psnr": psnr if np.isfinite(psnr) else None,
         "native_side": round(case.face.alignment.scale * case.face.alignment.size, 1),
         "seconds": round(case.seconds, 2),
@@ -136,7 +138,8 @@ def report(rows: Sequence[Row], near: float) -> None:
         sys.stdout.write(f"\n{name}: {len(every)} photographs, {len(every) - len(mine)} without a face\n")
         if not mine:
             continue
-        edited.report_measures(photos, [row["file"] for row in mine], near=near)
+        edit_report.report_measures(photos, [row["file"] for row in mine], near=near)
+        edit_report.report_plain(mine, [row["file"] for row in mine])
         for field, text in (
             ("psnr", "edit under its own prompt against the autoencoder's picture, dB"),
             ("seconds", "seconds a photograph"),

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import edit_report
 import edited
 import fgnet_faces
 import numpy as np
@@ -106,6 +107,7 @@ def measure(
             row["reason"] = str(error)
         else:
             row |= measure_case(case, readers=readers, embedder=editor.embedder).as_json()
+            row["plain"] = edited.plain_sums(case, editor.embedder)
             row |= {"seconds": round(case.seconds, 2), "scale": round(case.face.alignment.scale, 4)}
             if args.pictures:
                 args.pictures.mkdir(parents=True, exist_ok=True)
@@ -172,7 +174,7 @@ def report(rows: Sequence[Row], plain: dict[str, Row], gallery: Gallery) -> None
             lines.append((f"{other} - unchanged", cells))
             times = ratio(found[other]["mean rank"], found["unchanged"]["mean rank"], people)
             lines.append((f"{other} / unchanged", ["-", "-", f"{times:.2f}", "-"]))
-        edited.table(f"{name}: {len(chosen)} photographs of {len(set(people))} people", COLUMNS, lines)
+        edit_report.table(f"{name}: {len(chosen)} photographs of {len(set(people))} people", COLUMNS, lines)
 
 
 def compare(rows: Sequence[Row], other: Sequence[Row], plain: dict[str, Row], gallery: Gallery) -> None:
@@ -187,7 +189,7 @@ def compare(rows: Sequence[Row], other: Sequence[Row], plain: dict[str, Row], ga
     lines = []
     for name in ("aged", "mean of both"):
         lines.append((name, [difference_interval(found[name][c], was[name][c], people) for c in COLUMNS]))
-    edited.table(f"these settings - the others, {len(here)} photographs", COLUMNS, lines)
+    edit_report.table(f"these settings - the others, {len(here)} photographs", COLUMNS, lines)
 
 
 def main() -> int:
@@ -222,7 +224,8 @@ def main() -> int:
         photos = [Measures.from_json({name: row[name] for name in names}) for row in aged]
         sys.stdout.write("\n")
         people = [row["person"] for row in aged]
-        edited.report_measures(photos, people, thresholds=DLIB_FAMILY_ALBUMS)
+        edit_report.report_measures(photos, people, thresholds=DLIB_FAMILY_ALBUMS)
+        edit_report.report_plain(aged, people)
     if args.against:
         compare(rows, edited.read_lines(args.against), plain, gallery)
     return 0

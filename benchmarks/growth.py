@@ -36,6 +36,8 @@ logger = logging.getLogger("growth")
 FIVE = np.array([[0.38, 0.472], [0.62, 0.472], [0.5, 0.62], [0.41, 0.75], [0.59, 0.75]])
 GROWN_PHOTOS = 2600  # of adults; of everybody below 20 all are taken
 SIZE, MOST_TURN, LEAST_SCORE = 512, 25.0, 0.9
+FIRST, LAST = 4, 17  # years of the children
+GROUPS = (range(4, 13), range(4, 8), range(8, 13), range(13, 15), range(15, 18))
 SHARES = (0.5, 0.75, 1.0, 1.25, 1.6)
 
 
@@ -100,8 +102,24 @@ def measure(options: argparse.Namespace) -> None:
             crops.append(crop)
             meshes.append(network.fit(crop, alignment.points_to_crop(found[0].landmarks)))
             faces.append(face)
+    measure_noise(growth, network, crops, meshes)
     measure_points(growth, meshes, faces)
     measure_recognition(growth, crops, meshes, faces)
+
+
+def measure_noise(growth: Growth, network: FaceMesh, crops: list[np.ndarray], meshes: list[Mesh]) -> None:
+    """How far a mesh moves when its crop is mirrored: what a change of shape has to be seen above."""
+    apart = []
+    for crop, mesh in zip(crops[::5], meshes[::5], strict=True):
+        five = five_points(mesh.points)[[1, 0, 2, 4, 3], :2] * [-1, 1] + [SIZE - 1, 0]
+        other = network.fit(np.ascontiguousarray(crop[:, ::-1]), five).points[growth.shapes.mirrored, :2]
+        difference = mesh.points[:, :2] - (other * [-1, 1] + [SIZE - 1, 0])
+        apart.append(np.sqrt((difference**2).sum(axis=1).mean() / 2))
+    logger.info("noise of a mesh: median %.2f px of %d, in sides %.4f", *_summary(apart))
+
+
+def _summary(apart: list[float]) -> tuple[float, int, float]:
+    return float(np.median(apart)), SIZE, float(np.median(apart)) / SIZE
 
 
 def measure_points(growth: Growth, meshes: list[Mesh], faces: list[fgnet_faces.FGNetFace]) -> None:
@@ -112,11 +130,12 @@ def measure_points(growth: Growth, meshes: list[Mesh], faces: list[fgnet_faces.F
         max(angle) < MOST_TURN and mesh.score > LEAST_SCORE
         for angle, mesh in zip(angles, meshes, strict=True)
     ]
-    children = [i for i, face in enumerate(faces) if usable[i] and face.age in fgnet_faces.CHILD]
+    children = [i for i, face in enumerate(faces) if usable[i] and FIRST <= face.age <= LAST]
     adults = [i for i, face in enumerate(faces) if usable[i] and face.age >= fgnet_faces.ADULT]
     pairs = [(i, j) for i in children for j in adults if faces[i].person == faces[j].person]
     people = [faces[i].person for i, _ in pairs]
     own = [mesh.points.astype(np.float64) for mesh in meshes]
+    ages = np.array([faces[i].age for i, _ in pairs])
     for share in SHARES:
         growth.share = share
         grown = {
@@ -127,12 +146,16 @@ def measure_points(growth: Growth, meshes: list[Mesh], faces: list[fgnet_faces.F
             before = np.array([apart(own[i], own[j]) for i, j in pairs])
             after = np.array([apart(grown[i], own[j]) for i, j in pairs])
             nearer = (after < before).astype(float)
-            logger.info(
-                "share %.2f, %s: nearer in %.3f of %d pairs of %d people; mean over people %s; %.2f -> %.2f px",
-                share, name, nearer.mean(), len(pairs), len(set(people)),
-                f"{mean_interval(nearer, people):.2f}", before.mean(), after.mean(),
-            )  # fmt: skip
-            logger.info("    over pairs %s", f"{mean_interval(nearer, people, over='photographs'):.2f}")
+            for group in GROUPS if share == 1 else GROUPS[:1]:
+                chosen = np.flatnonzero(np.isin(ages, group))
+                of = [people[place] for place in chosen]
+                logger.info(
+                    "share %.2f, %s, age %d to %d: nearer in %s over %d pairs of %d people, %s over people; "
+                    "%.2f -> %.2f px",
+                    share, name, group[0], group[-1],
+                    f"{mean_interval(nearer[chosen], of, over='photographs'):.3f}", len(of), len(set(of)),
+                    f"{mean_interval(nearer[chosen], of):.2f}", before[chosen].mean(), after[chosen].mean(),
+                )  # fmt: skip
     growth.share = 1.0
 
 

@@ -10,11 +10,11 @@ from scipy.linalg import solveh_banded
 from scipy.sparse import diags_array, eye_array, kron
 
 NODES = 48  # cells of the grid along a side that a field is solved on
-LEAST_STRETCH = 0.25  # smallest determinant of the warp's Jacobian that is let through
+LEAST_STRETCH = 0.35  # smallest determinant of the warp's Jacobian that is let through
 
 
 def smooth_field(
-    places: np.ndarray, shifts: np.ndarray, weights: np.ndarray, *, length: float = 0.03, decay: float = 0.35
+    places: np.ndarray, shifts: np.ndarray, weights: np.ndarray, *, length: float = 0.015, decay: float = 0.35
 ) -> np.ndarray:
     """Find the smooth field over a square that has given shifts at given places and none at the border.
 
@@ -81,10 +81,13 @@ def enlarged(field: np.ndarray, size: int) -> np.ndarray:
     Returns:
         `(size, size, 2)` float32 in pixels, by cubic interpolation.
     """
-    nodes = ((np.arange(size) + 0.5) / size * (field.shape[0] - 1)).astype(np.float32)
+    nodes = ((np.arange(size) + 0.5) / size * (field.shape[0] - 1) + 2).astype(np.float32)
     x, y = np.meshgrid(nodes, nodes)
-    values = (field * size).astype(np.float32)
-    return cv2.remap(values, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    # Beyond the border the field goes on as it comes in, through the border's own value, without a kink.
+    for _ in range(2):
+        first, last = 2 * field[:1] - field[2:0:-1], 2 * field[-1:] - field[-2:-4:-1]
+        field = np.concatenate([first, field, last]).swapaxes(0, 1)
+    return cv2.remap((field * size).astype(np.float32), x, y, cv2.INTER_CUBIC)
 
 
 def warp(image: np.ndarray, field: np.ndarray) -> np.ndarray:

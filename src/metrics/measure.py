@@ -150,17 +150,16 @@ def measure(
     descriptors = embedder.embed(pictures)
     read = {reader.name: [found.years for found in reader.estimate(pictures)] for reader in readers}
     distances = distance(descriptors[1:], descriptors[:1])
-    measured = []
-    for place, (target, picture) in enumerate(aged.items(), start=1):
-        measured.append(
-            PictureMeasures(
-                target=target,
-                years={name: years[place] for name, years in read.items()},
-                distance=float(distances[place - 1]),
-                descriptor=descriptors[place],
-                **({} if edit is None else _kept(photograph, picture, target, edit)),
-            )
+    measured = [
+        PictureMeasures(
+            target=target,
+            years={name: years[place] for name, years in read.items()},
+            distance=float(distances[place - 1]),
+            descriptor=descriptors[place],
+            **({} if edit is None else _kept(photograph, picture, target, edit)),
         )
+        for place, (target, picture) in enumerate(aged.items(), start=1)
+    ]
     at_once = {name: years[0] for name, years in read.items()}
     return Measures(float(age), at_once, descriptors[0], tuple(measured))
 

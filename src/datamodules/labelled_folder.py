@@ -71,7 +71,8 @@ class FolderSource:
         root = self.root
         if not root.exists():
             raise ConfigurationError(
-                f"the folder {root} does not exist: give another as --data.init_args.root"
+                f"the folder or zip {root} does not exist: give another as --data.init_args.root, or as root "
+                "of its source in data.init_args.collections"
             )
         if root.is_file() and root.suffix.lower() == ".zip":
             rows, files = unpack_labels(root)

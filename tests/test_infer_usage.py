@@ -148,7 +148,10 @@ class TestWrongUsage:
             "detector=faceforward.faces.retinaface.RetinaFaceDetector",
             "age_estimator=faceforward.faces.age.DlibAgeEstimator",
             "embedder=faceforward.faces.identity.DlibEmbedder",
-            "upscaler=faceforward.faces.upscale.RealESRGANUpscaler",
+            "finisher=faceforward.faces.finish.Enlarging",
+            "finisher=faceforward.faces.detail.DetailTransfer",
+            "growth=0.5",
+            "judge=null",
             *(
                 f"inversion=faceforward.diffusion.inversion.{name}Inversion"
                 for name in ("DDIM", "NullText", "NegativePrompt", "Direct")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-UPSCALER = "faceforward.faces.upscale.LanczosUpscaler"
 
 
 def arguments(model: object, photos: object, output: object, *more: str) -> list[str]:
@@ -21,7 +20,6 @@ def arguments(model: object, photos: object, output: object, *more: str) -> list
         "--target_ages=[20,40]",
         f"--output={output}",
         f"--model.init_args.pretrained={model}",
-        f"--model.init_args.upscaler={UPSCALER}",
         "--model.init_args.inversion=faceforward.diffusion.inversion.DirectInversion",
         "--model.init_args.inversion.init_args.steps=4",
         "--trainer.accelerator=cpu",
@@ -50,7 +48,7 @@ def files(folder: Path) -> set[str]:
 
 def case_files(case: str, targets: tuple[int, ...]) -> set[str]:
     """The files of a complete case."""
-    pictures = [f"{folder}/{age}.png" for folder in ("aged", "raw") for age in targets]
+    pictures = [f"{folder}/{age}.png" for folder in ("aged", "photo", "raw") for age in targets]
     return {
         f"cases/{case}/{name}"
         for name in (

@@ -107,6 +107,8 @@ class ValidationEdits:
                 f"{name} edits with a diffusion model, and {type(module).__name__} trains none: "
                 "leave the callback out of trainer.callbacks"
             )
+        # What is exported carries the settings that its validation used.
+        module.edit_settings = (self.plan.settings or EditChanges()).over(module.edit_settings)
         self._sources = None  # another stage has others
         others = (getattr(c, "edits", None) for c in trainer.callbacks if c is not user)  # type: ignore[attr-defined]
         same = (e for e in others if isinstance(e, ValidationEdits) and e.plan == self.plan)

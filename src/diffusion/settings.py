@@ -32,8 +32,6 @@ class EditSettings:
         age_weight: Factor of the cross-attention to the age's words while it is replaced; 1 changes nothing.
         local_blend: Keeps the photograph away from the changed words; None leaves it out.
         tail: See `tokens.replacement_mapper`.
-        restore_colors: Give pictures that are only enlarged the colours that the autoencoder loses of the
-            photograph, see `color.restore_colors`; detail transfer does not need it.
 
     Raises:
         ConfigurationError: A share is outside 0 to 1, the guidance is negative, or a factor is not a number.
@@ -47,7 +45,6 @@ class EditSettings:
     age_weight: float = 1.0
     local_blend: LocalBlend | None = field(default_factory=LocalBlend)
     tail: Tail = "unshifted"
-    restore_colors: bool = False
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -79,7 +76,6 @@ class EditChanges:
     age_weight: float | None = None
     local_blend: LocalBlend | Literal["saved", "none"] | None = "saved"
     tail: Tail | None = None
-    restore_colors: bool | None = None
 
     def over(self, settings: EditSettings) -> EditSettings:
         """The settings with these changes.
@@ -119,5 +115,6 @@ def saved_settings(*places: str | Path | None) -> EditSettings:
 
 
 def _settings(values: dict[str, Any]) -> EditSettings:
+    values = {name: value for name, value in values.items() if name != "restore_colors"}  # of older folders
     blend = values.get("local_blend")
     return EditSettings(**values | ({} if blend is None else {"local_blend": LocalBlend(**blend)}))

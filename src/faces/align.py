@@ -10,6 +10,7 @@ import numpy as np
 BLUR = 0.02  # deviation of the blur of padded parts, in crop sides, as in FFHQ
 FADE = 0.3  # at this distance from the photograph, in crop sides, the padding has faded to one colour
 STRIP = 64  # rows that are blurred at a time
+CHANGE_REACH = 0.01  # of what is pasted around changed pixels, in crop sides
 FEATHER = 0.1  # width of the soft edge of a pasted crop, in crop sides
 
 
@@ -130,23 +131,29 @@ def padded_share(alignment: Alignment, shape: tuple[int, ...]) -> float:
     return float(padded(alignment.scaled(64), shape).mean())
 
 
-def paste_back(photo_pixels: np.ndarray, crop: np.ndarray, alignment: Alignment) -> np.ndarray:
+def paste_back(
+    photo_pixels: np.ndarray, crop: np.ndarray, alignment: Alignment, *, source: np.ndarray | None = None
+) -> np.ndarray:
     """Put a changed crop back into its photograph, with a soft edge.
 
     Args:
         photo_pixels: `(H, W, 3)` uint8 RGB: the photograph the crop was taken from.
         crop: `(s, s, 3)` uint8 RGB of any size.
         alignment: What `align` returned.
+        source: The crop before it was changed: where both are the same, the photograph keeps its own pixels,
+            which no resampling has touched. None pastes the whole crop.
 
     Returns:
         A copy of the photograph with the crop in it.
 
     Raises:
-        ValueError: The crop is not square.
+        ValueError: The crop is not square, or its source is of another size.
     """
     height, width = crop.shape[:2]
     if height != width:
         raise ValueError(f"The crop has to be square, not {width} x {height}.")
+    if source is not None and source.shape != crop.shape:
+        raise ValueError(f"The crop is {crop.shape} and its source {source.shape}: they must be one size.")
     alignment = alignment.scaled(width)
     corners = alignment.points_to_photo(np.array([[0, 0], [width, 0], [width, width], [0, width]]) - 0.5)
     x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, photo_pixels.shape[1::-1])
@@ -157,9 +164,20 @@ def paste_back(photo_pixels: np.ndarray, crop: np.ndarray, alignment: Alignment)
     to_crop = np.linalg.inv(alignment.matrix) @ np.array([[1, 0, x0], [0, 1, y0], [0, 0, 1]])
     size = (int(x1 - x0), int(y1 - y0))
     weight = _feather(to_crop, size, width)[..., None]
+    if source is not None:
+        weight = weight * (_warped(_changed(crop, source), to_crop, size).astype(np.float32) / 255)[..., None]
     region = result[y0:y1, x0:x1]
     region[:] = np.rint(region + (_warped(crop, to_crop, size).astype(np.float32) - region) * weight)
     return result
+
+
+def _changed(crop: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """Return where two crops differ, `(s, s)` uint8: 255 there and a little around, soft towards 0."""
+    size = len(crop)
+    reach = max(1, round(CHANGE_REACH * size))
+    differs = np.where((crop != source).any(axis=2), 255, 0).astype(np.uint8)
+    wider = cv2.dilate(differs, np.ones((2 * reach + 1, 2 * reach + 1), np.uint8))
+    return cv2.GaussianBlur(wider, (0, 0), reach / 3)
 
 
 def _mapped(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -11,6 +11,7 @@ from faceforward.checks import check_shares
 from faceforward.diffusion.color import LUMA
 from faceforward.errors import ConfigurationError
 from faceforward.faces.fields import warp
+from faceforward.faces.growth import EYES
 from faceforward.faces.motion import at_side, blurred, motion, moved
 
 if TYPE_CHECKING:
@@ -19,16 +20,36 @@ if TYPE_CHECKING:
 
 WORKING_SIDES = (256, 512)  # least and most side at which the change is worked out, pixels
 # Lengths in sides of the crop.
+FACE = -0.06  # by which the face's outline is drawn in: models draw a second jaw just beside the first
 HEAD = 0.55  # by which the face's outline is widened to hold hair, ears and neck
-FACE_EDGE, HEAD_EDGE = 0.02, 0.05  # s.d. of the soft edges of face and head
-LIGHT = 0.07  # s.d. beyond which a change of lightness or colour counts as light and is held
+FACE_EDGE, HEAD_EDGE = 0.025, 0.05  # s.d. of the soft edges of face and head
+LIGHT = 0.05  # s.d. beyond which a change of lightness or colour counts as light and is held
 FINE = 0.006  # s.d. of the photograph's fine detail, which is damped where the edit smooths
 LOCAL, BAND = 0.012, 0.024  # s.d. of the windows in which outlines are compared, and of what counts as one
+#: Outlines of what a change of age leaves as it is, as numbers of the mesh's points, and by how much each is
+#: widened: the eyes' openings, and the lips with the teeth behind them.
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+FEATURES = (*((eye, 0.25) for eye in EYES), (LIPS, 0.35))
+FEATURE_EDGE = 0.012  # s.d. of their soft edge
 # Grey levels.
 MOST_LIGHTER, MOST_DARKER, MOST_COLOUR = 60.0, 45.0, 25.0  # where the change is softly limited
 FAINT = 4.0  # variance of an outline that is not told from noise
 STRONG = 60.0  # variance of an outline that must not be doubled
 TINTED, COLOURED = 2.0, 6.0  # s.d. of the hue's own variation in a tinted print and in a colour photograph
+
+
+class FaceParts(NamedTuple):
+    """Where in a crop a change acts, `(S, S)` float32 in [0, 1] each, with soft edges.
+
+    Attributes:
+        face: The face.
+        head: The head with hair, ears and neck.
+        features: The eyes' openings and the mouth.
+    """
+
+    face: np.ndarray
+    head: np.ndarray
+    features: np.ndarray
 
 
 class DetailTransfer:
@@ -44,12 +65,14 @@ class DetailTransfer:
     - The light stays the photograph's: low frequencies of the change are taken off, and what is left is
       softly limited. A photograph without colours gets none; a tinted print keeps its tint.
     - Where the edit smooths, the photograph's fine detail is damped by the ratio of local contrast.
-    - The change acts on the face; on hair, ears and neck weakly; outside the head not at all.
+    - The change acts on the face; on hair, ears and neck weakly, and on eyes and mouth, whose teeth and
+      whites it would let glow; outside the head not at all.
 
     Args:
         strength: Factor of the change, 0 or more; 1 is the model's.
         hair: Share of the change that hair, ears and neck get: a missing child is looked for with the hair of
             the photograph.
+        features: Share of the change that eyes and mouth get.
         hold: Share of the change's low frequencies that is taken off.
 
     Raises:
@@ -58,13 +81,16 @@ class DetailTransfer:
 
     name = "detail-transfer"
 
-    def __init__(self, *, strength: float = 1.0, hair: float = 0.25, hold: float = 0.85) -> None:
+    def __init__(
+        self, *, strength: float = 1.0, hair: float = 0.15, features: float = 0.35, hold: float = 0.9
+    ) -> None:
         if not 0 <= strength <= 3:
             raise ConfigurationError(f"finisher.strength is {strength}: give a number from 0 to 3")
         self.strength = strength
         self.hair = hair
+        self.features = features
         self.hold = hold
-        check_shares(self, "finisher", ("hair", "hold"))
+        check_shares(self, "finisher", ("hair", "features", "hold"))
 
     def finish(self, edit: AgeEdit, face: Face, photo: Photo) -> dict[int, np.ndarray]:
         """Carry every target's change onto the crop; see `Finisher.finish`.
@@ -74,18 +100,17 @@ class DetailTransfer:
         """
         if face.mesh is None or edit.references.keys() != edit.images.keys():
             raise ValueError("detail transfer needs the face's mesh and an edit with its references")
-        masks = head_masks(face.mesh, face.pixels.shape[0])
+        own = face_parts(face.mesh, face.pixels.shape[0])
         finished = {}
         for age, picture in edit.images.items():
-            crop, (inner, outer) = face.pixels, masks
-            field = edit.fields.get(age)
+            crop, parts, field = face.pixels, own, edit.fields.get(age)
             if field is not None:
-                crop, inner, outer = warp(crop, field), moved(inner, field), moved(outer, field)
-            finished[age] = self.transfer(crop, picture, edit.references[age], inner, outer)
+                crop, parts = warp(crop, field), FaceParts(*(moved(part, field) for part in own))
+            finished[age] = self.transfer(crop, picture, edit.references[age], parts)
         return finished
 
     def transfer(
-        self, crop: np.ndarray, edited: np.ndarray, reference: np.ndarray, face: np.ndarray, head: np.ndarray
+        self, crop: np.ndarray, edited: np.ndarray, reference: np.ndarray, parts: FaceParts
     ) -> np.ndarray:
         """Carry one change onto a crop.
 
@@ -93,8 +118,7 @@ class DetailTransfer:
             crop: `(S, S, 3)` uint8 RGB, the photograph's.
             edited: `(s, s, 3)` uint8 RGB of the model: the target.
             reference: `(s, s, 3)` uint8 RGB of the model: the source's own prompt.
-            face: `(S, S)` float32 in [0, 1], the face.
-            head: `(S, S)` float32 in [0, 1], the head with hair and neck.
+            parts: Of the crop.
 
         Returns:
             `(S, S, 3)` uint8 RGB.
@@ -102,15 +126,16 @@ class DetailTransfer:
         size = crop.shape[0]
         side = int(np.clip(2 * edited.shape[0], *WORKING_SIDES))
         side = min(side, size)
-        inner, outer = (at_side(mask, side) for mask in (face, head))
+        inner, outer, features = (at_side(part, side) for part in parts)
         after, before = (at_side(picture.astype(np.float32), side) for picture in (edited, reference))
-        flow = motion(after, before) * outer[..., None]
+        flow = motion(after, before) * outer[..., None] * min(self.strength, 1.0)
         before = moved(before, flow)
 
         lightness, colour = self._change(after - before, inner, outer)
         colour *= own_colours(crop)
         kept, smoothing = _compared(after @ LUMA, before @ LUMA, side)
         weight = (inner + (outer - np.minimum(inner, outer)) * self.hair) * kept * self.strength
+        weight *= 1 - (1 - self.features) * features
         damping = 1 - (1 - smoothing) * inner * kept * min(self.strength, 1.0)
 
         source = moved(crop.astype(np.float32), at_side(flow, size) * (size / side))
@@ -118,7 +143,7 @@ class DetailTransfer:
         change = at_side(weight[..., None] * (lightness[..., None] + colour), size)
         result = coarse + (source - coarse) * at_side(damping, size)[..., None] + change
         # Outside the head the photograph is left as it is, to the last bit.
-        result = crop + (result - crop) * np.minimum(1.0, 4 * head)[..., None]
+        result = crop + (result - crop) * np.minimum(1.0, 4 * parts.head)[..., None]
         return np.clip(np.rint(result), 0, 255).astype(np.uint8)
 
     def _change(
@@ -137,27 +162,32 @@ class DetailTransfer:
         return limit * np.tanh(lightness / limit), MOST_COLOUR * np.tanh(colour / MOST_COLOUR)
 
 
-def head_masks(mesh: Mesh, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where the face is, and where the head with its hair, ears and neck.
+def face_parts(mesh: Mesh, size: int) -> FaceParts:
+    """Find the parts of a face by its mesh.
 
     Args:
         mesh: In the pixels of the crop.
         size: Side of the crop.
-
-    Returns:
-        Two `(size, size)` float32 in [0, 1] with soft edges.
     """
     side = min(size, WORKING_SIDES[0])
     points = (mesh.points[:, :2].astype(np.float32) + 0.5) * (side / size) - 0.5
-    hull = cv2.convexHull(points)[:, 0]
-    masks = []
-    for widening, edge in ((0.0, FACE_EDGE), (HEAD, HEAD_EDGE)):
-        middle = hull.mean(axis=0)
-        outline = np.rint((middle + (hull - middle) * (1 + widening)) * 16).astype(np.int32)
-        mask = np.zeros((side, side), np.float32)
-        cv2.fillConvexPoly(mask, outline, 1.0, cv2.LINE_AA, 4)
-        masks.append(np.clip(at_side(blurred(mask, edge * side), size), 0, 1))
-    return masks[0], masks[1]
+    outline = cv2.convexHull(points)[:, 0]
+    features = [_filled(points[list(places)], wider, side) for places, wider in FEATURES]
+    masks = (
+        (_filled(outline, FACE, side), FACE_EDGE),
+        (_filled(outline, HEAD, side), HEAD_EDGE),
+        (np.maximum.reduce(features), FEATURE_EDGE),
+    )
+    return FaceParts(*(np.clip(at_side(blurred(mask, edge * side), size), 0, 1) for mask, edge in masks))
+
+
+def _filled(outline: np.ndarray, widened: float, side: int) -> np.ndarray:
+    """The convex hull of an outline `(N, 2)`, widened about its middle, as a `(side, side)` mask."""
+    middle = outline.mean(axis=0)
+    hull = cv2.convexHull((middle + (outline - middle) * (1 + widened)).astype(np.float32))
+    mask = np.zeros((side, side), np.float32)
+    cv2.fillConvexPoly(mask, np.rint(hull * 16).astype(np.int32), 1.0, cv2.LINE_AA, 4)
+    return mask
 
 
 def own_colours(crop: np.ndarray) -> float:

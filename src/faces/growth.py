@@ -103,15 +103,14 @@ class Growth:
 
     Raises:
         WeightsUnavailableError: The package's shapes are not there.
-        ConfigurationError: The file holds no shapes.
-        ValueError: The share is negative or beyond 2.
+        ConfigurationError: The file holds no shapes, or the share is negative or beyond 2.
     """
 
     name = "face-growth"
 
     def __init__(self, file: Path | None = None, *, share: float = 1.0) -> None:
         if not 0 <= share <= 2:
-            raise ValueError(f"the share of growth has to lie between 0 and 2, not {share}")
+            raise ConfigurationError(f"the share of growth has to lie between 0 and 2, not {share}")
         self.file = Path(file) if file is not None else require(self.name) / FILE
         self.share = share
         self.shapes = FaceShapes.load(self.file)

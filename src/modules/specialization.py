@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from faceforward.diffusion.prompts import PromptTemplate, save_template
+from faceforward.diffusion.settings import save_settings
 from faceforward.errors import ConfigurationError
 from faceforward.modules.denoising import DenoisingModule
 
@@ -127,6 +128,7 @@ class Specialization(DenoisingModule):
         return dataclasses.replace(self.words, template=self.prompts[-1][1])
 
     def export(self, folder: Path) -> None:
-        """Write what was learnt, and the prompt that it was learnt under."""
+        """Write what was learnt, its prompt, and the settings that its validation used."""
         super().export(folder)
         save_template(self.template, folder)
+        save_settings(self.edit_settings, folder)

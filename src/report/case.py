@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from faceforward.atomic import atomic_folder, recover_folders, remove_leftovers, write_atomically
+from faceforward.faces.align import paste_back
 from faceforward.faces.crops import resized
 from faceforward.report.metadata import Mark, write_png
 from faceforward.report.sheet import contact_sheet
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from faceforward.records import AgeEstimate, CaseResult, Detection
 
 RESULT = "result.json"
-SIZE = 512  # side of face.png and aged/*.png
 
 
 def settings_key(settings: dict[str, Any], input_sha256: str) -> str:
@@ -65,7 +65,7 @@ def write_case(cases: Path, result: CaseResult, *, input_sha256: str, key: str) 
         OSError: The disk is full or cannot be written; nothing half done is left under the case's name.
     """
     with atomic_folder(cases / result.photo.id) as folder:
-        for name in ("aged", "raw"):
+        for name in ("aged", "photo", "raw"):
             (folder / name).mkdir()
         _write_pictures(folder, result)
         content = describe(result) | {"input_sha256": input_sha256, "settings_sha256": key}
@@ -79,10 +79,16 @@ def _write_pictures(folder: Path, result: CaseResult) -> None:
     model = result.settings.get("model", {}).get("name", "")
     edit = result.edit
     photograph = Mark("photograph", "The crop that the estimates start from.")
-    write_png(folder / "face.png", resized(result.face.pixels, SIZE), photograph)
+    crop, photo = result.face.pixels, result.photo.pixels
     for age, pixels in result.aged.items():
-        mark = Mark("synthetic", f"Estimate at age {age}, enlarged by a network.", model)
-        write_png(folder / "aged" / f"{age}.png", resized(pixels, SIZE), mark)
+        mark = Mark("synthetic", f"Estimate at age {age}.", model)
+        write_png(folder / "aged" / f"{age}.png", pixels, mark)
+        source = crop if pixels.shape == crop.shape else None
+        whole = paste_back(photo, pixels, result.face.alignment, source=source)
+        mark = Mark("synthetic", f"The photograph with the estimate at age {age} in it.", model)
+        write_png(folder / "photo" / f"{age}.png", whole, mark)
+    sides = [pixels.shape[0] for pixels in result.aged.values()]
+    write_png(folder / "face.png", resized(crop, sides[0] if sides else crop.shape[0]), photograph)
     if edit.source is not None:
         write_png(folder / "raw" / "source.png", edit.source, photograph)
     for name, pixels in (("reconstruction", edit.reconstruction), ("inverted", edit.inverted)):
@@ -106,15 +112,16 @@ def _today() -> str:
 def describe(result: CaseResult) -> dict[str, Any]:
     """Everything about a case as JSON values: the content of result.json.
 
-    Distances are descriptor distances to the crop, lower is more alike. They and the estimated ages of the
-    edited pictures are taken at the model's own size (`raw/`). `crop_to_photograph` is the 3x3 matrix between
-    pixel indices of face.png, or of the model's crop where that is larger, and of the photograph.
+    Distances are descriptor distances to the crop, lower is more alike. They and the ages of the edited
+    pictures are taken on what people see (`aged/`). `crop_to_photograph` is the 3x3 matrix between pixel
+    indices of the face's crop of `crop_side` pixels and of the photograph.
     """
     face, edit, quality = result.face, result.edit, result.face.quality
     ages = {
         str(age): {
             "file": f"aged/{age}.png",
             "raw": f"raw/{age}.png",
+            "photo": f"photo/{age}.png",
             "prompt": edit.target_prompts[age],
             "estimated_age": _estimate(result.estimates.get(age)),
             "judged_age": _estimate(result.judged.get(age)),
@@ -143,6 +150,7 @@ def describe(result: CaseResult) -> dict[str, Any]:
         },
         "face": {
             "detector": face.detector,
+            "crop_side": face.pixels.shape[0],
             "crop_to_photograph": face.alignment.matrix.round(6).tolist(),
             **_detection(face.detection),
             "others": [_detection(other) for other in face.others],

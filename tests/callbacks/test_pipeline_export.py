@@ -13,8 +13,11 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from safetensors.torch import load_file
 
 from faceforward.atomic import replace_folder
+from faceforward.callbacks.age_editing import AgeEditing
+from faceforward.callbacks.edit_plan import EditPlan
 from faceforward.callbacks.ema import EMA
 from faceforward.callbacks.pipeline_export import PipelineExport
+from faceforward.diffusion.settings import EditChanges, EditSettings, saved_settings
 from faceforward.errors import ConfigurationError, TrainingError
 from tiny_training import QUIET, latents, specialization, tiny_arguments, tiny_trainer, train_py
 from training_data import write_archive
@@ -255,3 +258,10 @@ def test_no_rank_waits_for_a_first_rank_whose_disk_is_full(tmp_path, archive, da
     assert "train: step 2 could not be exported" in run.stderr
     assert "step 1 could not be exported" in run.stderr
     assert not (tmp_path / "pipeline").exists()
+
+
+def test_an_export_carries_the_settings_that_its_validation_used(tmp_path, data, tiny_sd):
+    plan = EditPlan(target_ages=(20,), photos=1, steps=2, settings=EditChanges(guidance_scale=2.5, steps=9))
+    trainer = tiny_trainer(tmp_path, [PipelineExport(), AgeEditing(plan)], steps=1)
+    trainer.fit(specialization(tiny_sd), data)
+    assert saved_settings(tmp_path / "pipeline") == EditSettings(guidance_scale=2.5, steps=9)

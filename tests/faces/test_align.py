@@ -173,3 +173,18 @@ def test_a_crop_outside_the_photograph_changes_nothing(astronaut):
 def test_only_square_crops_go_back(astronaut):
     with pytest.raises(ValueError, match="square"):
         paste_back(astronaut, np.zeros((64, 32, 3), np.uint8), alignment_of(UPRIGHT))
+
+
+def test_where_a_crop_did_not_change_the_photograph_keeps_its_pixels(astronaut):
+    crop, alignment = align(astronaut, UPRIGHT, 256)
+    assert (paste_back(astronaut, crop, alignment, source=crop) == astronaut).all()
+    changed = crop.copy()
+    changed[100:110, 100:110] = 0
+    result = paste_back(astronaut, changed, alignment, source=crop)
+    differs = np.argwhere((result != astronaut).any(axis=2))[:, ::-1]
+    inside = alignment.points_to_crop(differs)
+    assert len(differs)
+    assert inside.min() > 90
+    assert inside.max() < 120
+    with pytest.raises(ValueError, match="one size"):
+        paste_back(astronaut, changed, alignment, source=crop[:128, :128])

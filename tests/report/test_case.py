@@ -11,7 +11,7 @@ FILES = {
     "face.png",
     "sheet.png",
     "result.json",
-    *(f"{folder}/{age}.png" for folder in ("aged", "raw") for age in (20, 40, 60)),
+    *(f"{folder}/{age}.png" for folder in ("aged", "photo", "raw") for age in (20, 40, 60)),
     *(f"raw/{name}.png" for name in ("source", "reconstruction", "inverted")),
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +40,7 @@ class AgeRequest:
         gender: None uses the neutral words.
         targets: Ages in years, at least one.
         mesh: The face's mesh in the pixels of the crop; None lets nothing grow.
+        mean_shape: Grow as the mean of both genders does, whatever the gender of the words.
     """
 
     crop: np.ndarray
@@ -47,6 +48,7 @@ class AgeRequest:
     gender: Gender | None
     targets: tuple[int, ...]
     mesh: Mesh | None = None
+    mean_shape: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +129,19 @@ class FaceAger:
         """
         if not requests or not all(request.targets for request in requests):
             raise ValueError("give at least one face, and at least one target age for each")
+        both = [request.gender is None and self.settings.neutral == "both" for request in requests]
+        if not any(both):
+            return self._age_all(requests, on_step)
+        genders: tuple[Gender, Gender] = ("female", "male")
+        asked: list[AgeRequest] = []
+        for request, doubled in zip(requests, both, strict=True):
+            each = [replace(request, gender=gender, mean_shape=True) for gender in genders]
+            asked += each if doubled else [request]
+        edits = iter(self._age_all(asked, on_step))
+        return [mean_edit(next(edits), next(edits)) if doubled else next(edits) for doubled in both]
+
+    def _age_all(self, requests: Sequence[AgeRequest], on_step: OnStep | None) -> list[AgeEdit]:
+        """Age faces under the words of their genders."""
         shapes = [shape for owner in range(len(requests)) for shape in self._shapes(owner, requests[owner])]
         latents = self.model.encode_image(np.stack([shape.source for shape in shapes]))
         asked = [requests[shape.owner] for shape in shapes]
@@ -197,7 +212,7 @@ class FaceAger:
                     len(crop),
                     age=request.age,
                     shape_age=shape_age,
-                    gender=request.gender,
+                    gender=None if request.mean_shape else request.gender,
                 )
                 crop = warp(crop, field)
             source = resized(crop, self.model.image_size)
@@ -221,6 +236,33 @@ class FaceAger:
                 self.model, latents[part], prompts[part], on_step=on_step
             )
         return trajectories
+
+
+def mean_edit(first: AgeEdit, second: AgeEdit) -> AgeEdit:
+    """The mean of two edits of one face: what is changed in both is kept, what differs is halved.
+
+    Args:
+        first: Of some targets.
+        second: Of the same targets and shapes.
+    """
+    inverted = _mean(first.inverted, second.inverted)
+    return replace(
+        first,
+        images={age: _mean(picture, second.images[age]) for age, picture in first.images.items()},
+        references={age: _mean(picture, second.references[age]) for age, picture in first.references.items()},
+        inverted=inverted,
+        inversion_psnr=psnr(inverted, first.reconstruction),
+        source_prompt=f"{first.source_prompt} + {second.source_prompt}",
+        target_prompts={
+            age: f"{prompt} + {second.target_prompts[age]}" for age, prompt in first.target_prompts.items()
+        },
+        unet_evaluations=first.unet_evaluations + second.unet_evaluations,
+    )
+
+
+def _mean(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """The mean of two uint8 pictures."""
+    return np.rint((first.astype(np.float32) + second) / 2).astype(np.uint8)
 
 
 def psnr(picture: np.ndarray, reference: np.ndarray) -> float:

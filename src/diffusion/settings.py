@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from faceforward.checks import check_shares
 from faceforward.diffusion.beside import read_beside
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from faceforward.diffusion.tokens import Tail
+
+
+Neutral = Literal["words", "both"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class EditSettings:
         age_weight: Factor of the cross-attention to the age's words while it is replaced; 1 changes nothing.
         local_blend: Keeps the photograph away from the changed words; None leaves it out.
         tail: See `tokens.replacement_mapper`.
+        neutral: How a person of unknown gender is edited: by the template's neutral `words`, or as `both` a
+            woman and a man, whose changes are averaged: for a model that has hardly seen the neutral words.
 
     Raises:
         ConfigurationError: A share is outside 0 to 1, the guidance is negative, or a factor is not a number.
@@ -45,11 +50,14 @@ class EditSettings:
     age_weight: float = 1.0
     local_blend: LocalBlend | None = field(default_factory=LocalBlend)
     tail: Tail = "unshifted"
+    neutral: Neutral = "words"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
             raise ConfigurationError(f"edit.steps is {self.steps}: give at least 1")
         check_shares(self, "edit", ("cross_replace", "self_replace", "self_side"))
+        if self.neutral not in get_args(Neutral):
+            raise ConfigurationError(f"edit.neutral is {self.neutral!r}: give words or both")
         for name, least in (("guidance_scale", 0.0), ("age_weight", -math.inf)):
             value = getattr(self, name)
             if not math.isfinite(value) or value < least:
@@ -76,6 +84,7 @@ class EditChanges:
     age_weight: float | None = None
     local_blend: LocalBlend | Literal["saved", "none"] | None = "saved"
     tail: Tail | None = None
+    neutral: Neutral | None = None
 
     def over(self, settings: EditSettings) -> EditSettings:
         """The settings with these changes.

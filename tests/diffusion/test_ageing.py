@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from faceforward.diffusion.ageing import AgeRequest, FaceAger, psnr
+from faceforward.diffusion.ageing import AgeRequest, FaceAger, mean_edit, psnr
 from faceforward.diffusion.inversion import DirectInversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.settings import EditSettings
@@ -101,6 +101,27 @@ def test_an_inversion_without_batches_works_too(model, crop, mesh):
         crop, age=6, gender=None, targets=[6, 40], mesh=mesh
     )
     assert list(edit.images) == [6, 40]
+
+
+def test_an_unknown_gender_may_be_the_mean_of_both(model, crop, mesh):
+    both = EditSettings(steps=3, guidance_scale=3.0, neutral="both")
+    ager = FaceAger(model, settings=both, growth=Growth())
+    requests = [AgeRequest(crop, 40, "male", (70,)), AgeRequest(crop, 8, None, (30, 50), mesh)]
+    known, unknown = ager.age_all(requests)
+    same(known, ager.age(crop, age=40, gender="male", targets=[70]))
+    assert unknown.source_prompt == "photo of 8 year old girl + photo of 8 year old boy"
+    neutral = FaceAger(model, settings=SETTINGS, growth=Growth()).age(
+        crop, age=8, gender=None, targets=[30, 50], mesh=mesh
+    )
+    np.testing.assert_array_equal(unknown.fields[30], neutral.fields[30])
+    np.testing.assert_array_equal(unknown.source, neutral.source)
+    assert unknown.unet_evaluations == 2 * neutral.unet_evaluations
+    assert (unknown.images[50] != neutral.images[50]).any()
+
+
+def test_the_mean_of_an_edit_with_itself_is_that_edit(model, crop):
+    edit = FaceAger(model, settings=SETTINGS).age(crop, age=40, gender="male", targets=[70])
+    same(mean_edit(edit, edit), edit)
 
 
 def test_refused(model, crop):

@@ -32,7 +32,9 @@ def test_changes_leave_open_what_they_do_not_name():
     assert EditChanges(local_blend=None).over(settings).local_blend is None
 
 
-@pytest.mark.parametrize("wrong", [{"steps": 0}, {"cross_replace": 1.5}, {"guidance_scale": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"cross_replace": 1.5}, {"guidance_scale": float("nan")}, {"neutral": "?"}]
+)
 def test_settings_out_of_range_are_refused(wrong):
     with pytest.raises(ConfigurationError, match=f"edit.{next(iter(wrong))}"):
         EditSettings(**wrong)

@@ -95,6 +95,9 @@ class TestFolder:
                 if path.name in ("face.png", "source.png"):
                     assert "not synthetic" in image.text["Description"]
                     assert "lgorithmicMedia" not in xmp
+                elif path.parent.name in ("aged", "photo"):
+                    assert "compositeWithTrainedAlgorithmicMedia" in xmp
+                    assert "a model has changed" in image.text["Description"]
                 elif path.name == "sheet.png":
                     assert "compositeWithTrainedAlgorithmicMedia" in xmp
                 else:

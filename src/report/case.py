@@ -15,7 +15,7 @@ import numpy as np
 from faceforward.atomic import atomic_folder, recover_folders, remove_leftovers, write_atomically
 from faceforward.faces.align import paste_back
 from faceforward.faces.crops import resized
-from faceforward.report.metadata import Mark, write_png
+from faceforward.report.metadata import Kind, Mark, write_png
 from faceforward.report.sheet import contact_sheet
 from faceforward.version import __version__
 
@@ -80,12 +80,13 @@ def _write_pictures(folder: Path, result: CaseResult) -> None:
     edit = result.edit
     photograph = Mark("photograph", "The crop that the estimates start from.")
     crop, photo = result.face.pixels, result.photo.pixels
+    kind = aged_kind(result.settings)
     for age, pixels in result.aged.items():
-        mark = Mark("synthetic", f"Estimate at age {age}.", model)
+        mark = Mark(kind, f"Estimate at age {age}.", model)
         write_png(folder / "aged" / f"{age}.png", pixels, mark)
         source = crop if pixels.shape == crop.shape else None
         whole = paste_back(photo, pixels, result.face.alignment, source=source)
-        mark = Mark("synthetic", f"The photograph with the estimate at age {age} in it.", model)
+        mark = Mark("edited", f"The photograph with the estimate at age {age} in it.", model)
         write_png(folder / "photo" / f"{age}.png", whole, mark)
     sides = [pixels.shape[0] for pixels in result.aged.values()]
     write_png(folder / "face.png", resized(crop, sides[0] if sides else crop.shape[0]), photograph)
@@ -103,6 +104,11 @@ def _write_pictures(folder: Path, result: CaseResult) -> None:
     )
     mark = Mark("composite", "A photograph's crop beside estimates at other ages.", model)
     write_png(folder / "sheet.png", contact_sheet(result, footer=footer), mark)
+
+
+def aged_kind(settings: dict[str, Any]) -> Kind:
+    """What `aged/` holds: drawings of a model that were only enlarged, or the photograph, changed."""
+    return "synthetic" if settings.get("finisher") == "enlarging" else "edited"
 
 
 def _today() -> str:

@@ -17,17 +17,19 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-Kind = Literal["synthetic", "composite", "photograph"]
+Kind = Literal["synthetic", "edited", "composite", "photograph"]
 
 #: IPTC NewsCodes "Digital Source Type", https://cv.iptc.org/newscodes/digitalsourcetype/. A crop of a
 #: photograph gets none: whether it was scanned from film or taken by a camera is not known here.
 SOURCE_TYPES: dict[Kind, str | None] = {
     "synthetic": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+    "edited": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
     "composite": "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia",
     "photograph": None,
 }
 LABELS: dict[Kind, str] = {
     "synthetic": "Synthetic picture made by a model, not a photograph. An estimate, no evidence of identity.",
+    "edited": "Synthetic: a photograph whose face a model has changed. An estimate, no evidence of identity.",
     "composite": "Synthetic pictures beside a photograph. They are estimates, no evidence of identity.",
     "photograph": "Aligned crop of a photograph, not synthetic.",
 }
@@ -38,7 +40,8 @@ class Mark:
     """What a picture says about itself.
 
     Attributes:
-        kind: `synthetic` when every pixel comes out of a model, `composite` when photographs and synthetic
+        kind: `synthetic` when every pixel comes out of a model, `edited` when a model has changed the face of
+            a photograph, `composite` when photographs and synthetic
             pictures stand side by side, `photograph` for a crop of the source.
         description: What it shows, one sentence: never the name of a person or a file.
         model: Which model made it.

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from faceforward.atomic import atomic_file
+from faceforward.report.case import aged_kind
 from faceforward.report.metadata import Mark, jpeg_bytes
 from faceforward.report.readings import readings_of, said
 from faceforward.version import __version__
@@ -91,6 +92,7 @@ def _cases(
         result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         model = result["settings"]["model"]
         models[model["sha256"]] = model
+        kind = aged_kind(result["settings"])
         pictures = [
             {
                 "age": int(age),
@@ -98,7 +100,7 @@ def _cases(
                 "said": said(readings_of(edit)),
                 "distance": edit["identity_distance"],
                 "picture": _embed(
-                    folder / edit["file"], Mark("synthetic", f"Estimate at age {age}.", model["name"]), side
+                    folder / edit["file"], Mark(kind, f"Estimate at age {age}.", model["name"]), side
                 ),
             }
             for age, edit in result["ages"].items()

@@ -35,6 +35,7 @@ logger = logging.getLogger("growth")
 #: Where eyes, nose and mouth are in a crop of faces-128, in sides: near enough for the mesh's first square.
 FIVE = np.array([[0.38, 0.472], [0.62, 0.472], [0.5, 0.62], [0.41, 0.75], [0.59, 0.75]])
 GROWN_PHOTOS = 2600  # of adults; of everybody below 20 all are taken
+OLDER = 0.7  # how likely one from 40 on is drawn against a younger one
 SIZE, MOST_TURN, LEAST_SCORE = 512, 25.0, 0.9
 FIRST, LAST = 4, 17  # years of the children
 GROUPS = (range(4, 13), range(4, 8), range(8, 13), range(13, 15), range(15, 18))
@@ -70,7 +71,10 @@ def learn(options: argparse.Namespace) -> None:
         labels = [label for label in read_labels(options.archive) if label.split == "train"]
         young = [label for label in labels if label.age < 20]
         grown = [label for label in labels if label.age >= 20]
-        chosen = generator.choice(len(grown), min(GROWN_PHOTOS, len(grown)), replace=False)
+        likely = np.array([1.0 if label.age < 40 else OLDER for label in grown])
+        chosen = generator.choice(
+            len(grown), min(GROWN_PHOTOS, len(grown)), replace=False, p=likely / likely.sum()
+        )
         labels, network = young + [grown[index] for index in sorted(chosen)], FaceMesh()
         meshes = [
             network.fit(picture, FIVE * len(picture) - 0.5)

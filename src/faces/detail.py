@@ -70,6 +70,9 @@ class DetailTransfer:
 
     Args:
         strength: Factor of the change, 0 or more; 1 is the model's.
+        grown: The factor where the face had to grow first, a child made an adult or the reverse: the more of
+            such a change is shown, the older the picture reads and the less it finds its person
+            (benchmarks/README.md, "How much of the change").
         hair: Share of the change that hair, ears and neck get: a missing child is looked for with the hair of
             the photograph.
         features: Share of the change that eyes and mouth get.
@@ -82,11 +85,19 @@ class DetailTransfer:
     name = "detail-transfer"
 
     def __init__(
-        self, *, strength: float = 1.0, hair: float = 0.15, features: float = 0.35, hold: float = 0.9
+        self,
+        *,
+        strength: float = 1.0,
+        grown: float = 0.5,
+        hair: float = 0.15,
+        features: float = 0.35,
+        hold: float = 0.9,
     ) -> None:
-        if not 0 <= strength <= 3:
-            raise ConfigurationError(f"finisher.strength is {strength}: give a number from 0 to 3")
+        for name, value in (("strength", strength), ("grown", grown)):
+            if not 0 <= value <= 3:
+                raise ConfigurationError(f"finisher.{name} is {value}: give a number from 0 to 3")
         self.strength = strength
+        self.grown = grown
         self.hair = hair
         self.features = features
         self.hold = hold
@@ -106,11 +117,17 @@ class DetailTransfer:
             crop, parts, field = face.pixels, own, edit.fields.get(age)
             if field is not None:
                 crop, parts = warp(crop, field), FaceParts(*(moved(part, field) for part in own))
-            finished[age] = self.transfer(crop, picture, edit.references[age], parts)
+            strength = self.strength if field is None else self.grown
+            finished[age] = self.transfer(crop, picture, edit.references[age], parts, strength)
         return finished
 
     def transfer(
-        self, crop: np.ndarray, edited: np.ndarray, reference: np.ndarray, parts: FaceParts
+        self,
+        crop: np.ndarray,
+        edited: np.ndarray,
+        reference: np.ndarray,
+        parts: FaceParts,
+        strength: float | None = None,
     ) -> np.ndarray:
         """Carry one change onto a crop.
 
@@ -119,24 +136,26 @@ class DetailTransfer:
             edited: `(s, s, 3)` uint8 RGB of the model: the target.
             reference: `(s, s, 3)` uint8 RGB of the model: the source's own prompt.
             parts: Of the crop.
+            strength: Factor of the change; None takes the setting.
 
         Returns:
             `(S, S, 3)` uint8 RGB.
         """
         size = crop.shape[0]
+        strength = self.strength if strength is None else strength
         side = int(np.clip(2 * edited.shape[0], *WORKING_SIDES))
         side = min(side, size)
         inner, outer, features = (at_side(part, side) for part in parts)
         after, before = (at_side(picture.astype(np.float32), side) for picture in (edited, reference))
-        flow = motion(after, before) * outer[..., None] * min(self.strength, 1.0)
+        flow = motion(after, before) * outer[..., None] * min(strength, 1.0)
         before = moved(before, flow)
 
         lightness, colour = self._change(after - before, inner, outer)
         colour *= own_colours(crop)
         kept, smoothing = _compared(after @ LUMA, before @ LUMA, side)
-        weight = (inner + (outer - np.minimum(inner, outer)) * self.hair) * kept * self.strength
+        weight = (inner + (outer - np.minimum(inner, outer)) * self.hair) * kept * strength
         weight *= 1 - (1 - self.features) * features
-        damping = 1 - (1 - smoothing) * inner * kept * min(self.strength, 1.0)
+        damping = 1 - (1 - smoothing) * inner * kept * min(strength, 1.0)
 
         source = moved(crop.astype(np.float32), at_side(flow, size) * (size / side))
         coarse = blurred(source, FINE * size)

@@ -130,6 +130,13 @@ def test_fine_detail_is_damped_where_the_edit_smooths(portrait, reference):
 
 
 def test_refused():
-    for wrong in ({"strength": -1}, {"strength": 9}, {"hair": 2}, {"hold": -0.1}, {"features": 1.5}):
+    for wrong in (
+        {"strength": -1},
+        {"grown": 4},
+        {"strength": 9},
+        {"hair": 2},
+        {"hold": -0.1},
+        {"features": 1.5},
+    ):
         with pytest.raises(ConfigurationError, match=f"finisher.{next(iter(wrong))}"):
             DetailTransfer(**wrong)

@@ -41,6 +41,7 @@ SHORT = {  # what is changed often, under a name of its own
     "precision": "precision",
     "growth": "growth",
     "strength": "finisher.strength",
+    "grown": "finisher.grown",
     "steps": "edit.steps",
     "guidance": "edit.guidance_scale",
     "cross-replace": "edit.cross_replace",

@@ -24,7 +24,7 @@ def motion(after: np.ndarray, before: np.ndarray) -> np.ndarray:
         flows of the two directions contradict each other.
     """
     now, then = (_evened(picture @ LUMA) for picture in (after, before))
-    solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     solver.setFinestScale(1)
     solver.setPatchSize(12)
     solver.setVariationalRefinementAlpha(20)

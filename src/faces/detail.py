@@ -31,6 +31,7 @@ LOCAL, BAND = 0.012, 0.024  # s.d. of the windows in which outlines are compared
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 FEATURES = (*((eye, 0.25) for eye in EYES), (LIPS, 0.35))
 FEATURE_EDGE = 0.012  # s.d. of their soft edge
+MOST_MOTION = 0.015  # softly limits the flow: a longer one pulls bulges out of jaws that hair lies on
 # Grey levels.
 MOST_LIGHTER, MOST_DARKER, MOST_COLOUR = 60.0, 45.0, 25.0  # where the change is softly limited
 FAINT = 4.0  # variance of an outline that is not told from noise
@@ -147,7 +148,7 @@ class DetailTransfer:
         side = min(side, size)
         inner, outer, features = (at_side(part, side) for part in parts)
         after, before = (at_side(picture.astype(np.float32), side) for picture in (edited, reference))
-        flow = motion(after, before) * outer[..., None] * min(strength, 1.0)
+        flow = _bounded(motion(after, before), MOST_MOTION * side) * outer[..., None] * min(strength, 1.0)
         before = moved(before, flow)
 
         lightness, colour = self._change(after - before, inner, outer)
@@ -225,6 +226,12 @@ def own_colours(crop: np.ndarray) -> float:
     explained = terms @ np.linalg.lstsq(terms, colour, rcond=None)[0]
     spread = float(np.sqrt(((colour - explained) ** 2).mean()))
     return float(np.clip((spread - TINTED) / (COLOURED - TINTED), 0, 1))
+
+
+def _bounded(flow: np.ndarray, most: float) -> np.ndarray:
+    """The flow `(D, D, 2)` with its lengths softly limited to `most` pixels."""
+    share = np.hypot(flow[..., 0], flow[..., 1])[..., None] / most
+    return flow * np.where(share > 1e-6, np.tanh(share) / np.maximum(share, 1e-6), 1)
 
 
 def _compared(after: np.ndarray, before: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

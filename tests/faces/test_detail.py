@@ -5,7 +5,7 @@ import pytest
 from faceforward.errors import ConfigurationError
 from faceforward.faces.align import align
 from faceforward.faces.crops import resized
-from faceforward.faces.detail import DetailTransfer, face_parts, own_colours
+from faceforward.faces.detail import DetailTransfer, _bounded, face_parts, own_colours
 from faceforward.faces.face import choose_face
 from faceforward.faces.mesh import FaceMesh
 from faceforward.faces.mtcnn import MTCNNDetector
@@ -140,3 +140,13 @@ def test_refused():
     ):
         with pytest.raises(ConfigurationError, match=f"finisher.{next(iter(wrong))}"):
             DetailTransfer(**wrong)
+
+
+def test_a_long_flow_is_bounded_and_a_short_one_is_not():
+    flow = np.zeros((4, 4, 2), np.float32)
+    flow[0, 0] = (30, -40)
+    flow[1, 1] = (0.3, 0.4)
+    bounded = _bounded(flow, 5)
+    np.testing.assert_allclose(bounded[0, 0], (3, -4), rtol=1e-3)
+    np.testing.assert_allclose(bounded[1, 1], (0.3, 0.4), rtol=5e-3)
+    assert (bounded[2:] == 0).all()

@@ -70,10 +70,11 @@ class DetailTransfer:
       whites it would let glow; outside the head not at all.
 
     Args:
-        strength: Factor of the change, 0 or more; 1 is the model's.
-        grown: The factor where the face had to grow first, a child made an adult or the reverse: the more of
-            such a change is shown, the older the picture reads and the less it finds its person
-            (benchmarks/README.md, "How much of the change").
+        strength: Factor of the change, 0 or more; 1 is the model's. More than that by default, since the held
+            light and the softened outlines take a part of the change away.
+        grown: The factor where a child had to grow up first: the more of such a change is shown, the older
+            the picture reads and the less it finds its person (benchmarks/README.md, "How much of the
+            change").
         hair: Share of the change that hair, ears and neck get: a missing child is looked for with the hair of
             the photograph.
         features: Share of the change that eyes and mouth get.
@@ -88,7 +89,7 @@ class DetailTransfer:
     def __init__(
         self,
         *,
-        strength: float = 1.0,
+        strength: float = 1.5,
         grown: float = 0.5,
         hair: float = 0.15,
         features: float = 0.35,
@@ -118,7 +119,7 @@ class DetailTransfer:
             crop, parts, field = face.pixels, own, edit.fields.get(age)
             if field is not None:
                 crop, parts = warp(crop, field), FaceParts(*(moved(part, field) for part in own))
-            strength = self.strength if field is None else self.grown
+            strength = self.grown if field is not None and age > face.age else self.strength
             finished[age] = self.transfer(crop, picture, edit.references[age], parts, strength)
         return finished
 

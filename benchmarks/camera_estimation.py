@@ -1,4 +1,4 @@
-"""How exact estimated cameras are: official labels, rendered heads by yaw, photographs and their mirrors."""
+"""How exact estimated cameras are: official labels, tipped and mirrored photographs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import real_faces
 import torch
@@ -17,19 +19,17 @@ from faceforward.datamodules.aligned_faces import read_labels
 from faceforward.datamodules.camera_labels import read_labels as read_cameras
 from faceforward.eg3d import cameras
 from faceforward.errors import UnusablePhotoError
-from faceforward.faces.camera import FIVE, estimate_camera
+from faceforward.faces.camera import estimate_camera
 from faceforward.faces.crop3d import FIVE_POINTS, crop3d_of
 from faceforward.faces.detect import Detector, find_faces
-from faceforward.faces.face_model import FIRST_OF_FIVE, FaceModel, face_model
-from faceforward.faces.landmarks import DlibLandmarks68, FiveLandmarks, LandmarkDetector
+from faceforward.faces.mesh import FaceMesh
 from faceforward.faces.mtcnn import MTCNNDetector
-from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE, fit_pose
+from faceforward.faces.pose import HeadPose
 from faceforward.faces.refine import AnalysisBySynthesis, Refinement
 from faceforward.records import Detection
 
-#: The floor: the standard five points, rigid, with equal noise: perspective-n-point.
-FLOOR = FaceModel(FIVE, FIVE_POINTS, np.zeros((0, 5, 3)), np.full(5, 0.01))
-BACKENDS: dict[str, LandmarkDetector] = {"68 points": DlibLandmarks68(), "five points": FiveLandmarks()}
+MESH, FLOOR, REFINED = "mesh", "floor", "mesh, refined"
+BACKEND = FaceMesh()
 
 
 def main() -> int:
@@ -38,18 +38,14 @@ def main() -> int:
     parser.add_argument("--official", type=Path, default=real_faces.ARCHIVE.parent / "cameras")
     parser.add_argument("--archive", type=Path, default=real_faces.ARCHIVE)
     parser.add_argument("--photos", type=int, default=100, help="val photographs for the mirror test")
-    parser.add_argument("--heads", type=int, default=300, help="rendered heads per yaw")
-    parser.add_argument(
-        "--noise", type=float, nargs="+", default=[1, 2, 4], help="in units of the model's own"
-    )
-    parser.add_argument("--refine", metavar="PAIR", help="also turn the 68 points' cameras by its renderings")
+    parser.add_argument("--refine", metavar="PAIR", help="also turn the mesh's cameras by its renderings")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     detector = MTCNNDetector()
     refinement = AnalysisBySynthesis(options.refine) if options.refine else None
     report = {
         "official": official(options.official, detector, refinement),
-        "rendered": {f"noise x {noise:g}": rendered(options.heads, noise) for noise in options.noise},
+        "tipped": tipped(options.official, detector),
         "mirror": mirrors(options.archive, options.photos, detector, refinement),
     }
     sys.stdout.write(json.dumps(report, indent=2) + "\n" if options.json else _text(report))
@@ -67,18 +63,31 @@ def estimates(
     found, _ = find_faces(image, detector)
     if not found:
         raise UnusablePhotoError("no face was found")
-    fitted = {name: estimate_camera(image, found[0], backend) for name, backend in BACKENDS.items()}
-    labels = {name: estimate.label for name, estimate in fitted.items()} | {"floor": floor(found[0])}
+    fitted = estimate_camera(image, found[0], BACKEND)
+    labels = {MESH: fitted.label, FLOOR: floor(found[0])}
     if refinement is not None:
-        best = fitted["68 points"]
-        labels["68 points, refined"] = refinement.refine(best.crop, best.label).label[0]
+        labels[REFINED] = refinement.refine(fitted.crop, fitted.label).label[0]
     return labels
 
 
 def floor(face: Detection) -> torch.Tensor:
-    """Perspective-n-point on the detector's five points."""
+    """Perspective-n-point of the standard five points, on the detector's."""
     shares = crop3d_of(face.landmarks, 1).points_to_crop(face.landmarks) + 0.5
-    return fit_pose(shares[None], FLOOR).label()[0]
+    inner = np.array(cameras.INTRINSICS).reshape(3, 3)
+    start = np.array([np.pi, 0, 0]), np.array([0, 0, 10.0])
+    _, turn, shift = cv2.solvePnP(FIVE_POINTS, shares, inner, None, *start, useExtrinsicGuess=True)
+    return HeadPose(cv2.Rodrigues(turn)[0][None], shift.T, np.zeros(1)).label()[0]
+
+
+def labelled(folder: Path, detector: Detector) -> Iterator[tuple[np.ndarray, Detection, np.ndarray]]:
+    """Photographs with official labels, which are 3D crops already: picture, face, label `(25,)`."""
+    for part in ("npy", "dataset_json"):
+        for name, label in read_cameras(folder / part).items():
+            file = next(
+                path for path in (folder / part).glob(f"{Path(name).stem}.*") if path.suffix != ".npy"
+            )
+            image = np.asarray(Image.open(file).convert("RGB"))
+            yield image, find_faces(image, detector)[0][0], label.numpy()
 
 
 def differences(label: torch.Tensor, other: torch.Tensor) -> tuple[float, float]:
@@ -92,14 +101,9 @@ def differences(label: torch.Tensor, other: torch.Tensor) -> tuple[float, float]
 def official(folder: Path, detector: Detector, refinement: Refinement | None) -> dict[str, dict]:
     """Against the official labels of photographs that are cropped already."""
     rows: dict[str, list[tuple[float, float]]] = {}
-    for part in ("npy", "dataset_json"):
-        for name, label in read_cameras(folder / part).items():
-            file = next(
-                path for path in (folder / part).glob(f"{Path(name).stem}.*") if path.suffix != ".npy"
-            )
-            image = np.asarray(Image.open(file).convert("RGB"))
-            for way, found in estimates(image, detector, refinement).items():
-                rows.setdefault(way, []).append(differences(found, label))
+    for image, _, label in labelled(folder, detector):
+        for way, found in estimates(image, detector, refinement).items():
+            rows.setdefault(way, []).append(differences(found, torch.from_numpy(label)))
     return {
         way: {
             "rotation": np.round([turned for turned, _ in found], 2).tolist(),
@@ -110,37 +114,23 @@ def official(folder: Path, detector: Detector, refinement: Refinement | None) ->
     }
 
 
-def rendered(heads: int, noise: float) -> dict[str, dict[str, float]]:
-    """Known cameras see random heads of the model; mean rotation error by yaw.
-
-    The points get the model's own noise times `noise`, and one in twenty is thrown off by ten times as much.
-    """
-    model, rows = face_model(), {}
-    for yaw in (0, 30, 60):
-        generator = np.random.default_rng([yaw, 7])
-        turn = [generator.uniform(yaw - 5, yaw + 5, heads) * generator.choice([-1, 1], heads)]
-        turn += [generator.normal(0, spread, heads) for spread in (10, 5)]
-        truth = cameras.labels(cameras.look_at(*(torch.from_numpy(angle) for angle in turn)))
-        coefficients = generator.normal(size=(heads, len(model.modes)))
-        solid = (model.mean + np.tensordot(coefficients, model.modes, axes=1)) * WORLD_SCALE + WORLD_ORIGIN
-        points = cameras.project(torch.from_numpy(solid).float(), truth).double().numpy()
-        sigma = (
-            noise
-            * model.noise[:, None]
-            * np.where(generator.random((heads, len(model.mean), 1)) < 0.05, 10, 1)
-        )
-        points += generator.normal(size=points.shape) * sigma
-        cropped = np.stack([crop3d_of(head[-5:], 1).points_to_crop(head) + 0.5 for head in points])
-        inner = model.numbers < FIRST_OF_FIVE
-        ways = {
-            "68 points": fit_pose(cropped[:, inner], model.only(model.numbers[inner])),
-            "five points": fit_pose(cropped[:, ~inner], model.only(FIVE)),
-            "floor": fit_pose(cropped[:, ~inner], FLOOR),
-        }
-        for way, fitted in ways.items():
-            error = cameras.rotation_error(cameras.pose(fitted.label()), cameras.pose(truth))
-            rows.setdefault(way, {})[f"yaw {yaw}"] = float(error.mean())
-    return rows
+def tipped(folder: Path, detector: Detector) -> dict[str, float]:
+    """How far the camera of a tipped photograph is from the tipped camera, mean degrees by the tip."""
+    rows: dict[str, list[float]] = {}
+    for image, face, _ in labelled(folder, detector):
+        straight = cameras.pose(estimate_camera(image, face, BACKEND).label)
+        middle = tuple(face.landmarks.mean(axis=0).tolist())
+        for degrees in (-30, -15, 15, 30):
+            matrix = cv2.getRotationMatrix2D(middle, degrees, 1)  # counter-clockwise
+            turned = cv2.warpAffine(image, matrix, image.shape[1::-1], flags=cv2.INTER_CUBIC)
+            moved = Detection(face.box, face.landmarks @ matrix[:, :2].T + matrix[:, 2], face.score)
+            found = cameras.pose(estimate_camera(turned, moved, BACKEND).label)
+            expected = straight.clone()
+            expected[:3, :3] = (
+                straight[:3, :3] @ cameras.look_at(0, 0, degrees)[0, :3, :3] * torch.tensor([1.0, -1.0, -1.0])
+            )
+            rows.setdefault(f"{degrees:+d}", []).append(cameras.rotation_error(found, expected).item())
+    return {tip: float(np.mean(errors)) for tip, errors in rows.items()}
 
 
 def mirrors(archive: Path, count: int, detector: Detector, refinement: Refinement | None) -> dict[str, dict]:
@@ -175,11 +165,8 @@ def _text(report: dict) -> str:
     for way, row in report["official"].items():
         each = ", ".join(f"{error:.1f}" for error in row["rotation"])
         lines.append(f"| {way} | {each} | {row['mean']:.2f} | {row['centre_mean']:.2f} |")
-    for noise, ways in report["rendered"].items():
-        yaws = list(next(iter(ways.values())))
-        lines += ["", f"| rendered, {noise}, degrees | {' | '.join(yaws)} |", "|---" * (1 + len(yaws)) + "|"]
-        for way, row in ways.items():
-            lines.append(f"| {way} | {' | '.join(f'{row[yaw]:.2f}' for yaw in yaws)} |")
+    tips = ", ".join(f"{tip}: {error:.2f}" for tip, error in report["tipped"].items())
+    lines += ["", f"The same five tipped (degrees of the tip: mean degrees of error): {tips}"]
     mirror = report["mirror"]
     lines += [
         "",

@@ -159,6 +159,14 @@ _ENTRIES = (
         how="it is part of this package; reinstall faceforward",
     ),
     Weights(
+        name="mean-face",
+        kind="shipped",
+        source=("faceforward/weights/mean-face",),
+        files=("mean_face.npz",),
+        licence="research only (see MODEL_CARD.md)",
+        how="it is part of this package; reinstall faceforward, or make it (benchmarks/mean_face.py)",
+    ),
+    Weights(
         name="face-growth",
         kind="shipped",
         source=("faceforward/weights/face-growth",),
@@ -200,19 +208,6 @@ _ENTRIES = (
             ),
             "shape_predictor_5_face_landmarks.dat": (
                 "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888"
-            ),
-        },
-    ),
-    Weights(
-        name="dlib-landmarks-68",
-        kind="package",
-        source=("face_recognition_models/models",),
-        files=("shape_predictor_68_face_landmarks.dat",),
-        licence="trained on iBUG 300-W: not for commercial use (Davis King)",
-        how=_INSTALL.format("face_recognition_models dlib-bin"),
-        sha256={
-            "shape_predictor_68_face_landmarks.dat": (
-                "fbdc2cb80eb9aa7a758672cbfdda32ba6300efe9b6e6c7a299ff7e736b11b92f"
             ),
         },
     ),

@@ -26,12 +26,11 @@ def test_photographs_to_cameras(tmp_path, photo):
     with Image.open(output / "crops" / "a.png") as crop:
         assert crop.size == (512, 512)
     line = json.loads((output / "manifest.jsonl").read_text("utf-8"))
-    assert (line["status"], line["landmarks"]) == ("done", "dlib-landmarks-68")
+    assert (line["status"], line["landmarks"]) == ("done", "face-mesh")
 
-    five = "--model.init_args.landmarks=faceforward.faces.landmarks.FiveLandmarks"
-    assert main([*command, five]) == 0
+    assert main([*command, "--model.init_args.size=256"]) == 0
     line = json.loads((output / "manifest.jsonl").read_text("utf-8"))
-    assert (line["reused"], line["landmarks"]) == (False, "five")
+    assert (line["reused"], line["landmarks"]) == (False, "face-mesh")
 
 
 def test_a_generator_refines_where_asked(tmp_path, photo):

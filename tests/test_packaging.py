@@ -75,7 +75,7 @@ def test_wheel_holds_configs_and_weights(wheel):
     assert "faceforward/report/page.html.j2" in names
     assert "faceforward/weights/face-ldm-128/unet/diffusion_pytorch_model.safetensors" in names
     assert "faceforward/weights/face-eg3d-128/generator.safetensors" in names
-    assert "faceforward/weights/face-model/face_model.npz" in names
+    assert "faceforward/weights/mean-face/mean_face.npz" in names
     assert "faceforward/weights/face-mesh/facemesh.onnx" in names
     assert "faceforward/weights/face-growth/face_growth.npz" in names
     assert "faceforward/weights/faceres/faceres.onnx" in names

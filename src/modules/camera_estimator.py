@@ -10,17 +10,17 @@ from typing import Any
 from lightning import LightningModule
 
 from faceforward.errors import ConfigurationError
-from faceforward.faces.camera import SIZE, CameraResult, estimate_camera
+from faceforward.faces.camera import SIZE, CameraResult, MeshBackend, estimate_camera
 from faceforward.faces.detect import Detector, default_detector
 from faceforward.faces.face import choose_face
-from faceforward.faces.face_model import face_model
-from faceforward.faces.landmarks import LandmarkDetector, default_landmarks
+from faceforward.faces.mean_face import MeanFace, mean_face
+from faceforward.faces.mesh import FaceMesh
 from faceforward.faces.refine import Refinement
 from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import named_backends
 from faceforward.records import Photo
 
-VERSION = 2  # of the estimation: results of another one are made anew
+VERSION = 3  # of the estimation: results of another one are made anew
 
 
 class CameraEstimator(LightningModule):
@@ -29,9 +29,9 @@ class CameraEstimator(LightningModule):
     Nothing here is drawn: the same photograph and settings give the same label.
 
     Args:
-        landmarks: Finds the points that the pose is fitted to; None takes the best that are here.
+        mesh: Fits the mesh that poses are fitted to; None takes the package's face mesh.
         detector: Finds faces; None takes the best one that is here.
-        model: File of a face model, as `benchmarks/face_model.py` makes it; None takes the package's.
+        mean: File of a mean face, as `benchmarks/mean_face.py` makes it; None takes the package's.
         size: Side of the crops in pixels.
         refinement: Makes the fitted camera more exact; None keeps it as it is.
 
@@ -42,18 +42,18 @@ class CameraEstimator(LightningModule):
     def __init__(
         self,
         *,
-        landmarks: LandmarkDetector | None = None,
+        mesh: MeshBackend | None = None,
         detector: Detector | None = None,
-        model: Path | None = None,
+        mean: Path | None = None,
         size: int = SIZE,
         refinement: Refinement | None = None,
     ) -> None:
         super().__init__()
         if size < 16:
             raise ConfigurationError(f"size {size}: crops need 16 pixels at least; 512 is usual")
-        self.landmarks = landmarks or default_landmarks()
+        self.mesh = mesh or FaceMesh()
         self.detector = detector or default_detector()
-        self.face_model = face_model(model)
+        self.mean = mean_face() if mean is None else MeanFace.load(mean)
         self.size = size
         self.refinement = refinement
 
@@ -65,8 +65,8 @@ class CameraEstimator(LightningModule):
         """
         return {
             "version": VERSION,
-            **named_backends(landmarks=self.landmarks, detector=self.detector),
-            "face_model": self.face_model.digest,
+            **named_backends(mesh=self.mesh, detector=self.detector),
+            "mean_face": self.mean.digest,
             "size": self.size,
             "refinement": None if self.refinement is None else self.refinement.settings(),
             "face": face,
@@ -76,11 +76,11 @@ class CameraEstimator(LightningModule):
         """Estimate the camera of one photograph.
 
         Raises:
-            UnusablePhotoError: There is no face in it, or not the wanted one.
+            UnusablePhotoError: There is no face in it, or not the wanted one, or it cannot be made out.
         """
         start = time.perf_counter()
         taken, _, notes = choose_face(photo, self.detector)
-        found = estimate_camera(photo.pixels, taken, self.landmarks, model=self.face_model, size=self.size)
+        found = estimate_camera(photo.pixels, taken, self.mesh, mean=self.mean, size=self.size)
         if self.refinement is not None:
             refined = self.refinement.refine(found.crop, found.label)
             found = dataclasses.replace(found, label=refined.label[0], refined=float(refined.degrees[0]))

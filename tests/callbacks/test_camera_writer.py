@@ -13,7 +13,6 @@ from faceforward.callbacks.photo_writer import OutputError
 from faceforward.datamodules.camera_labels import read_labels
 from faceforward.datamodules.photos import Photos
 from faceforward.errors import ConfigurationError
-from faceforward.faces.landmarks import FiveLandmarks
 from faceforward.faces.mtcnn import MTCNNDetector
 from faceforward.modules.camera_estimator import CameraEstimator
 from full_disk import full_disk
@@ -58,7 +57,7 @@ def run(photos, output, size=64, **options):
         accelerator="cpu",
         callbacks=[writer],
     )
-    module = CameraEstimator(landmarks=FiveLandmarks(), detector=MTCNNDetector(), size=size)
+    module = CameraEstimator(detector=MTCNNDetector(), size=size)
     trainer.predict(module, datamodule=Photos(str(photos)), return_predictions=False)
     lines = map(json.loads, (output / "manifest.jsonl").read_text("utf-8").splitlines())
     return {line["id"]: line for line in lines}
@@ -71,7 +70,7 @@ def test_files_and_lines(folder, tmp_path):
     assert [line["status"] for line in lines.values()] == ["done", "done", "skipped"]
     assert "empty" in lines["c"]["reason"]
     assert lines["a"]["crop"] == "crops/a.png"
-    assert lines["a"]["landmarks"] == "five"
+    assert lines["a"]["landmarks"] == "face-mesh"
     assert lines["a"]["yaw"] == pytest.approx(-lines["b"]["yaw"], abs=8)
     labels = read_labels(output / "dataset.json")
     assert list(labels) == ["crops/a.png", "crops/b.png"]
@@ -127,7 +126,7 @@ def test_no_room(folder, tmp_path):
 
 
 def test_needs_photographs(tmp_path):
-    module = CameraEstimator(landmarks=FiveLandmarks(), detector=MTCNNDetector())
+    module = CameraEstimator(detector=MTCNNDetector())
     writer = CameraWriter(str(tmp_path))
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", callbacks=[writer])
     with pytest.raises(ConfigurationError, match=r"CameraWriter works in infer\.py"):

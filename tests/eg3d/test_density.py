@@ -7,7 +7,7 @@ import torch
 from faceforward.eg3d.cameras import labels, look_at
 from faceforward.eg3d.density import HeadPrior, density_variation
 from faceforward.eg3d.rays import rays
-from faceforward.faces.face_model import face_model
+from faceforward.faces.mean_face import mean_face
 from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE
 
 
@@ -35,8 +35,8 @@ def test_no_camera_looks_past_the_wall(yaw):
 
 
 def test_head_prior_has_its_front_where_faces_are():
-    prior, face = HeadPrior(), face_model()
-    points = face.mean * WORLD_SCALE + WORLD_ORIGIN
+    prior, face = HeadPrior(), mean_face()
+    points = face.points * WORLD_SCALE + WORLD_ORIGIN
     away = np.linalg.norm((points - prior.centre) / np.array(prior.half), axis=1)
     assert away.mean() == pytest.approx(1, abs=0.1)  # shares of the half axes
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from faceforward.datamodules.camera_labels import read_labels
 from faceforward.eg3d import cameras
+from faceforward.errors import UnusablePhotoError
 from faceforward.faces.camera import estimate_camera, overlay
 from faceforward.faces.detect import find_faces
-from faceforward.faces.landmarks import DlibLandmarks68, FiveLandmarks
+from faceforward.faces.mesh import FaceMesh, Mesh
 from faceforward.faces.mtcnn import MTCNNDetector
 
 
@@ -25,7 +26,7 @@ def face(astronaut):
 
 @pytest.fixture(scope="module")
 def estimate(astronaut, face):
-    return estimate_camera(astronaut, face, DlibLandmarks68())
+    return estimate_camera(astronaut, face, FaceMesh())
 
 
 def apart(first, second):
@@ -46,14 +47,14 @@ def test_a_label_of_25_numbers(estimate):
 def test_the_label_sees_the_head_where_it_is(estimate):
     nose = torch.tensor([[0.0, -0.006, 0.31]])  # the standard face's, in the world
     seen = cameras.project(nose, estimate.label[None])[0, 0].numpy()
-    found = (estimate.alignment.points_to_crop(estimate.points)[30] + 0.5) / 512
+    found = (estimate.alignment.points_to_crop(estimate.points)[4] + 0.5) / 512
     assert np.abs(seen - found).max() < 0.06
 
 
 def test_mirrored(astronaut, face, estimate):
     landmarks = (face.landmarks * [-1, 1] + [511, 0])[[1, 0, 2, 4, 3]]
     picture = np.ascontiguousarray(astronaut[:, ::-1])
-    other = estimate_camera(picture, dataclasses.replace(face, landmarks=landmarks), DlibLandmarks68())
+    other = estimate_camera(picture, dataclasses.replace(face, landmarks=landmarks), FaceMesh())
     back = dataclasses.replace(other, label=cameras.mirrored(other.label))
     assert apart(back, estimate) < 1
     middle = np.full((1, 2), 255.5)
@@ -65,7 +66,7 @@ def test_mirrored(astronaut, face, estimate):
 def test_a_larger_photograph_has_the_same_camera(astronaut, face, estimate):
     large = cv2.resize(astronaut, None, fx=1.5, fy=1.5, interpolation=cv2.INTER_CUBIC)
     moved = dataclasses.replace(face, landmarks=(face.landmarks + 0.5) * 1.5 - 0.5)
-    other = estimate_camera(large, moved, DlibLandmarks68())
+    other = estimate_camera(large, moved, FaceMesh())
     assert apart(other, estimate) < 1
     assert other.alignment.scale == pytest.approx(estimate.alignment.scale * 1.5, rel=0.01)
 
@@ -74,7 +75,7 @@ def test_a_tipped_photograph_tips_the_camera(astronaut, face, estimate):
     matrix = cv2.getRotationMatrix2D((226, 120), 20, 1)  # counter-clockwise
     tipped = cv2.warpAffine(astronaut, matrix, (512, 512), flags=cv2.INTER_CUBIC)
     moved = dataclasses.replace(face, landmarks=face.landmarks @ matrix[:, :2].T + matrix[:, 2])
-    other = estimate_camera(tipped, moved, DlibLandmarks68())
+    other = estimate_camera(tipped, moved, FaceMesh())
     change = (cameras.angles(cameras.pose(other.label)) - cameras.angles(cameras.pose(estimate.label)))[
         2
     ].item()
@@ -82,23 +83,26 @@ def test_a_tipped_photograph_tips_the_camera(astronaut, face, estimate):
     assert other.alignment.roll == pytest.approx(0)
 
 
-def test_five_points_do_as_well_nearly(astronaut, face, estimate):
-    coarse = estimate_camera(astronaut, face, FiveLandmarks(), size=128)
-    assert coarse.landmarks == "five"
-    assert coarse.points.shape == (5, 2)
-    assert coarse.crop.shape == (128, 128, 3)
-    assert apart(coarse, estimate) < 12
-
-
-class _Nonsense(DlibLandmarks68):
+class _Nonsense:
     """Finds points all over the photograph."""
 
-    def detect(self, image, face):
-        return np.random.default_rng(0).uniform(0, 512, (68, 2))
+    name = "nonsense"
+
+    def __init__(self, score):
+        self.score = score
+
+    def fit(self, image, landmarks):
+        points = np.random.default_rng(0).uniform(0, 512, (468, 3))
+        return Mesh(points.astype(np.float32), self.score)
 
 
-def test_points_that_are_no_face_are_told(astronaut, face):
-    assert "look at the overlay" in estimate_camera(astronaut, face, _Nonsense()).notes[0]
+def test_points_that_are_not_a_face_are_told(astronaut, face):
+    assert "look at the overlay" in estimate_camera(astronaut, face, _Nonsense(0.9)).notes[0]
+
+
+def test_a_face_that_cannot_be_made_out_is_refused(astronaut, face):
+    with pytest.raises(UnusablePhotoError, match=r"score 0\.10"):
+        estimate_camera(astronaut, face, _Nonsense(0.1))
 
 
 def test_the_overlay_shows_axes_and_points(estimate):
@@ -106,7 +110,7 @@ def test_the_overlay_shows_axes_and_points(estimate):
     assert picture.shape == estimate.crop.shape
     changed = (picture != estimate.crop).any(axis=-1)
     assert 0.005 < changed.mean() < 0.1
-    x, y = np.rint(estimate.alignment.points_to_crop(estimate.points)[8]).astype(int)
+    x, y = np.rint(estimate.alignment.points_to_crop(estimate.points)[152]).astype(int)
     assert changed[y, x]
 
 
@@ -119,7 +123,7 @@ def test_against_official_labels(shared_cameras):
             )
             image = np.asarray(Image.open(file).convert("RGB"))
             found, _ = find_faces(image, MTCNNDetector())
-            mine = estimate_camera(image, found[0], DlibLandmarks68())
+            mine = estimate_camera(image, found[0], FaceMesh())
             errors.append(cameras.rotation_error(cameras.pose(mine.label), cameras.pose(label)).item())
             assert mine.alignment.scale == pytest.approx(1, abs=0.06)  # they are 3D crops already
     assert len(errors) == 5

@@ -130,7 +130,8 @@ def test_the_photograph_has_no_seam(growth, crop, mesh):
 @pytest.mark.parametrize(
     ("age", "target", "shape_age"),
     [
-        (8, 20, ADULT), (8, 35, ADULT), (8, 70, ADULT), (3, 8, 8.0), (15, 40, None), (40, 10, 10.0), (70, 10, 10.0),
+        (8, 20, ADULT), (8, 35, ADULT), (8, 70, ADULT), (3, 8, 8.0), (15, 40, None), (40, 10, 10.0),
+        (70, 10, 10.0),
         (30, 60, None), (60, 20, None), (8, 8, None), (19, 40, None), (8, 9, None),
     ],
 )  # fmt: skip

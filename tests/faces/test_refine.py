@@ -11,7 +11,6 @@ from faceforward.eg3d.image_encoder import ImageEncoder
 from faceforward.eg3d.pair import save_pair
 from faceforward.eg3d.views import Orbit, picture
 from faceforward.errors import ConfigurationError
-from faceforward.faces.landmarks import FiveLandmarks
 from faceforward.faces.mtcnn import MTCNNDetector
 from faceforward.faces.refine import AnalysisBySynthesis
 from faceforward.modules.camera_estimator import CameraEstimator
@@ -54,7 +53,7 @@ def test_settings_tell_weights_and_options(tiny_pair):
 
 
 def test_the_estimator_says_what_was_turned(tiny_pair, astronaut):
-    backends = {"landmarks": FiveLandmarks(), "detector": MTCNNDetector(), "size": 64}
+    backends = {"detector": MTCNNDetector(), "size": 64}
     photo = Photo(id="a", file="a.png", pixels=astronaut)
     plain = CameraEstimator(**backends)
     refining = CameraEstimator(**backends, refinement=AnalysisBySynthesis(tiny_pair, steps=2))

@@ -7,7 +7,6 @@ import pytest
 
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 from faceforward.faces.camera import CameraResult
-from faceforward.faces.landmarks import FiveLandmarks
 from faceforward.faces.mtcnn import MTCNNDetector
 from faceforward.modules.camera_estimator import CameraEstimator
 from faceforward.records import Photo, Rejected
@@ -15,7 +14,7 @@ from faceforward.records import Photo, Rejected
 
 @pytest.fixture(scope="module")
 def module():
-    return CameraEstimator(landmarks=FiveLandmarks(), detector=MTCNNDetector(), size=64)
+    return CameraEstimator(detector=MTCNNDetector(), size=64)
 
 
 def photo(pixels, **facts):
@@ -51,30 +50,28 @@ def test_a_face_that_is_not_there_is_skipped(module, astronaut):
 
 
 class _Broken:
-    """A landmark detector with a fault, or one that cannot work at all."""
+    """A mesh with a fault, or one that cannot work at all."""
 
-    name, points = "broken", "five"
+    name = "broken"
 
     def __init__(self, error):
         self.error = error
 
-    def detect(self, image, face):
+    def fit(self, image, landmarks):
         raise self.error
 
 
 def test_our_own_fault_costs_one_photograph(astronaut):
-    module = CameraEstimator(landmarks=_Broken(RuntimeError("a fault")), detector=MTCNNDetector())
+    module = CameraEstimator(mesh=_Broken(RuntimeError("a fault")), detector=MTCNNDetector())
     record = module.predict_step(photo(astronaut), 0)
     assert (record.status, record.reason) == ("failed", "RuntimeError: a fault")
-    module = CameraEstimator(
-        landmarks=_Broken(WeightsUnavailableError("no weights")), detector=MTCNNDetector()
-    )
+    module = CameraEstimator(mesh=_Broken(WeightsUnavailableError("no weights")), detector=MTCNNDetector())
     with pytest.raises(WeightsUnavailableError):
         module.predict_step(photo(astronaut), 0)
 
 
 def test_settings_tell_what_decides(module, tmp_path):
-    other = CameraEstimator(detector=MTCNNDetector(), size=64)
+    other = CameraEstimator(detector=MTCNNDetector(), size=128)
     assert other.settings(face=None) != module.settings(face=None)
     assert module.settings(face=2) != module.settings(face=None)
 
@@ -82,5 +79,5 @@ def test_settings_tell_what_decides(module, tmp_path):
 def test_refused(tmp_path):
     with pytest.raises(ConfigurationError, match="16 pixels at least"):
         CameraEstimator(size=0)
-    with pytest.raises(WeightsUnavailableError, match="there is no face model"):
-        CameraEstimator(model=tmp_path / "none.npz", landmarks=FiveLandmarks(), detector=MTCNNDetector())
+    with pytest.raises(ConfigurationError, match="mean face"):
+        CameraEstimator(mean=tmp_path / "none.npz", detector=MTCNNDetector())

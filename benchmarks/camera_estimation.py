@@ -126,9 +126,8 @@ def tipped(folder: Path, detector: Detector) -> dict[str, float]:
             moved = Detection(face.box, face.landmarks @ matrix[:, :2].T + matrix[:, 2], face.score)
             found = cameras.pose(estimate_camera(turned, moved, BACKEND).label)
             expected = straight.clone()
-            expected[:3, :3] = (
-                straight[:3, :3] @ cameras.look_at(0, 0, degrees)[0, :3, :3] * torch.tensor([1.0, -1.0, -1.0])
-            )
+            roll = torch.diag(torch.tensor([1.0, -1.0, -1.0])) @ cameras.look_at(0, 0, degrees)[0, :3, :3]
+            expected[:3, :3] = straight[:3, :3] @ roll  # about the axis of view
             rows.setdefault(f"{degrees:+d}", []).append(cameras.rotation_error(found, expected).item())
     return {tip: float(np.mean(errors)) for tip, errors in rows.items()}
 

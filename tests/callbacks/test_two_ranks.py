@@ -64,7 +64,7 @@ def recorded(run):
 def test_every_export_is_there_and_loads(run):
     assert {p.name for p in run.iterdir()} == {
         "age_editing", "checkpoints", "config.yaml", "pipeline", "pipeline-best", "pipeline-best-live",
-        "pipeline-live", "wandb",
+        "pipeline-live", "rejected.csv", "wandb",
     }  # fmt: skip
     for folder in run.glob("pipeline*"):
         StableDiffusionPipeline.from_pretrained(folder)

@@ -107,8 +107,7 @@ class ValidationEdits:
                 f"{name} edits with a diffusion model, and {type(module).__name__} trains none: "
                 "leave the callback out of trainer.callbacks"
             )
-        # What is exported carries the settings that its validation used.
-        module.edit_settings = (self.plan.settings or EditChanges()).over(module.edit_settings)
+        module.validated_settings = self._settings(module)
         self._sources = None  # another stage has others
         others = (getattr(c, "edits", None) for c in trainer.callbacks if c is not user)  # type: ignore[attr-defined]
         same = (e for e in others if isinstance(e, ValidationEdits) and e.plan == self.plan)
@@ -149,7 +148,7 @@ class ValidationEdits:
                 self._sources = self._read(trainer, module, model)
             sources = self._sources[:1] if trial else self._sources
             template = self.plan.template or getattr(module, "template", PromptTemplate())
-            settings = (self.plan.settings or EditChanges()).over(module.edit_settings)
+            settings = self._settings(module)
             edited = self._edit(model, sources, template, settings, steps=2 if trial else self.plan.steps)
         if not trial:
             self._made = trainer.global_step, edited
@@ -158,6 +157,10 @@ class ValidationEdits:
     def forget(self) -> None:
         """Let the edited pictures go."""
         self._made = None
+
+    def _settings(self, module: DenoisingModule) -> EditSettings:
+        """Those of the model from which the training started, with the plan's changes."""
+        return (self.plan.settings or EditChanges()).over(module.edit_settings)
 
     def _edit(
         self,

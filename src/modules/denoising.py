@@ -97,6 +97,8 @@ class DenoisingModule(TrainedModule):
             schedule = NoiseSchedule.from_config(self.scheduler_config)
         self.origin = init_from or new_over
         self.edit_settings = EditSettings() if init_from is None else saved_settings(resolve(init_from))
+        #: What an export carries: the settings of its validation, once a callback that edits has said them.
+        self.validated_settings = self.edit_settings
         self.learns = train
         self.min_snr_gamma = min_snr_gamma
         # Contiguous: on CPUs torch's GroupNorm of channels-last bfloat16 takes ten times as long.

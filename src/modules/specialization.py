@@ -131,4 +131,4 @@ class Specialization(DenoisingModule):
         """Write what was learnt, its prompt, and the settings that its validation used."""
         super().export(folder)
         save_template(self.template, folder)
-        save_settings(self.edit_settings, folder)
+        save_settings(self.validated_settings, folder)

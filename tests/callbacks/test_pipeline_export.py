@@ -263,5 +263,7 @@ def test_no_rank_waits_for_a_first_rank_whose_disk_is_full(tmp_path, archive, da
 def test_an_export_carries_the_settings_that_its_validation_used(tmp_path, data, tiny_sd):
     plan = EditPlan(target_ages=(20,), photos=1, steps=2, settings=EditChanges(guidance_scale=2.5, steps=9))
     trainer = tiny_trainer(tmp_path, [PipelineExport(), AgeEditing(plan)], steps=1)
-    trainer.fit(specialization(tiny_sd), data)
+    module = specialization(tiny_sd)
+    trainer.fit(module, data)
     assert saved_settings(tmp_path / "pipeline") == EditSettings(guidance_scale=2.5, steps=9)
+    assert module.edit_settings == EditSettings()  # another plan starts from the model's own

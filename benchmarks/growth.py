@@ -24,9 +24,10 @@ from faceforward.faces.age import DlibAgeEstimator
 from faceforward.faces.align import align, alignment_of
 from faceforward.faces.detect import default_detector, find_faces
 from faceforward.faces.faceres import FaceResAgeEstimator
-from faceforward.faces.growth import ADULT, FILE, Growth, five_points, similarity, warp
+from faceforward.faces.growth import ADULT, FILE, Growth, five_points, warp
 from faceforward.faces.identity import DlibEmbedder
 from faceforward.faces.mesh import FaceMesh, Mesh
+from faceforward.faces.procrustes import similarity
 from faceforward.metrics.intervals import difference_interval, mean_interval
 from faceforward.metrics.retrieval import Gallery, fused, ranks
 

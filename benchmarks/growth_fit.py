@@ -8,7 +8,9 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from faceforward.faces.align import alignment_of
-from faceforward.faces.growth import EYES, GENDERS, FaceShapes, five_points, similarity
+from faceforward.faces.growth import GENDERS, FaceShapes, five_points
+from faceforward.faces.mesh import EYES
+from faceforward.faces.procrustes import similarity
 
 logger = logging.getLogger("growth")
 

@@ -24,7 +24,8 @@ from faceforward.faces.crop3d import FIVE_POINTS, UNIT, crop3d_of
 from faceforward.faces.mean_face import FILE, NAME, MeanFace
 from faceforward.faces.mesh import POINTS, FaceMesh
 from faceforward.faces.mtcnn import MTCNNDetector
-from faceforward.faces.pose import fit_pose, kabsch, turns
+from faceforward.faces.pose import fit_pose, turns
+from faceforward.faces.procrustes import kabsch
 
 logger = logging.getLogger("mean_face")
 

@@ -15,7 +15,7 @@ from faceforward.errors import UnusablePhotoError
 from faceforward.faces.align import Alignment, cut_out
 from faceforward.faces.crop3d import FIVE_POINTS, crop3d_of
 from faceforward.faces.mean_face import MeanFace, mean_face
-from faceforward.faces.mesh import Mesh
+from faceforward.faces.mesh import EYES, LIPS, Mesh
 from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE, HeadPose, fit_pose
 
 if TYPE_CHECKING:
@@ -31,15 +31,12 @@ UNSTEADY = (
     6.0  # degrees between the poses of the picture and of its mirror image, beyond which neither is sure
 )
 MOST_YAW = 60.0  # degrees, beyond which half of the face is the network's guess
-#: What the overlay draws of the mesh, as numbers of MediaPipe's points: outline, lips, nose and one eye; the
-#: other eye is the mirror image's.
+#: What the overlay draws of the mesh beside eyes and lips, as numbers of MediaPipe's points.
 OVAL = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10),
 )
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185, 61)
 NOSE = (168, 6, 197, 195, 5, 4)
-EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246, 33)
 
 
 class MeshBackend(Protocol):
@@ -192,7 +189,7 @@ def overlay(estimate: CameraEstimate) -> np.ndarray:
     mean = mean_face()
     places = np.rint(estimate.alignment.points_to_crop(estimate.points)).astype(np.int32)
     picture[tuple(places[((places >= 0) & (places < size)).all(axis=1)].T[::-1])] = LINE
-    outlines = [OVAL, LIPS, NOSE, EYE, mean.mirrored[list(EYE)]]
+    outlines = [OVAL, NOSE, *((*closed, closed[0]) for closed in (LIPS, *EYES))]
     for line in outlines:
         cv2.polylines(picture, [places[list(line)]], False, LINE, max(1, thick // 2), cv2.LINE_AA)
     nose = mean.points[NOSE_TIP] * WORLD_SCALE + WORLD_ORIGIN

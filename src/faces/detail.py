@@ -11,7 +11,7 @@ from faceforward.checks import check_shares
 from faceforward.diffusion.color import LUMA
 from faceforward.errors import ConfigurationError
 from faceforward.faces.fields import warp
-from faceforward.faces.growth import EYES
+from faceforward.faces.mesh import EYES, LIPS
 from faceforward.faces.motion import at_side, blurred, motion, moved
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ FINE = 0.006  # s.d. of the photograph's fine detail, which is damped where the 
 LOCAL, BAND = 0.012, 0.024  # s.d. of the windows in which outlines are compared, and of what counts as one
 #: Outlines of what a change of age leaves as it is, as numbers of the mesh's points, and by how much each is
 #: widened: the eyes' openings, and the lips with the teeth behind them.
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 FEATURES = (*((eye, 0.25) for eye in EYES), (LIPS, 0.35))
 FEATURE_EDGE = 0.012  # s.d. of their soft edge
 MOST_MOTION = 0.015  # softly limits the flow: a longer one pulls bulges out of jaws that hair lies on

@@ -11,11 +11,12 @@ import numpy as np
 from faceforward.errors import ConfigurationError
 from faceforward.faces.align import alignment_of
 from faceforward.faces.fields import enlarged, smooth_field, warp
-from faceforward.faces.mesh import POINTS, Mesh
+from faceforward.faces.mesh import EYES, POINTS, Mesh
+from faceforward.faces.procrustes import similarity
 from faceforward.pretrained import require
 from faceforward.records import Gender
 
-__all__ = ["FaceShapes", "Growth", "five_points", "similarity", "warp"]
+__all__ = ["FaceShapes", "Growth", "five_points", "warp"]
 
 FILE = "face_growth.npz"
 GROWN = 20  # years: targets from here on share one shape
@@ -24,11 +25,6 @@ ADULT = 25.0  # whose shape that is
 #: at 15 to 17, whose change is smaller, come no nearer to their adult selves (benchmarks/growth.py fgnet).
 LEAST_CHANGE = 0.0034
 GENDERS: tuple[Gender, Gender] = ("female", "male")
-#: Outlines of the eyes, the picture's left one first.
-EYES = (
-    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
-)
 NOSE, MOUTH_CORNERS = 4, (61, 291)
 NEIGHBOURS = 10  # points whose plane gives a point's normal
 LEAST_WEIGHT = 0.02  # of a point on the far side of the face
@@ -197,23 +193,3 @@ def five_points(points: np.ndarray) -> np.ndarray:
     """The five landmarks of a mesh, `(5, D)` in the order of `Detection`, of its points `(468, D)`."""
     eyes = [points[list(eye)].mean(axis=0) for eye in EYES]
     return np.stack([*eyes, points[NOSE], *(points[corner] for corner in MOUTH_CORNERS)])
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """The similarity that brings points nearest to others (Umeyama, PAMI 1991, equations 40 to 42).
-
-    Args:
-        source: `(N, D)`.
-        target: `(N, D)`.
-
-    Returns:
-        Scale, rotation `(D, D)` and shift `(D,)`: `scale * source @ rotation.T + shift` is near `target`.
-    """
-    middle_a, middle_b = source.mean(axis=0), target.mean(axis=0)
-    a, b = source - middle_a, target - middle_b
-    left, size, right = np.linalg.svd(b.T @ a)
-    signs = np.ones(len(size))
-    signs[-1] = np.sign(np.linalg.det(left) * np.linalg.det(right))
-    turn = (left * signs) @ right
-    scale = float((size * signs).sum() / (a**2).sum())
-    return scale, turn, middle_b - scale * turn @ middle_a

@@ -18,6 +18,13 @@ SIDE = 192  # of the network's input, pixels
 MARGIN = 1.5  # side of the square that the network sees, in longer sides of the face's bounds
 #: The first square, in the FFHQ frame of the five landmarks: the middle from the top, and the side.
 FIRST_MIDDLE, FIRST_SIDE = 0.58, 0.93
+#: Outlines of the eyes, the picture's left one first.
+EYES = (
+    (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+    (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+)
+#: Outline of the lips.
+LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 OUTER_CORNERS = (33, 263)  # of the eyes, the picture's left one first
 
 

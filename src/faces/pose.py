@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from faceforward.eg3d import cameras
+from faceforward.faces.procrustes import kabsch
 
 DISTANCE, DISTANCE_STD = 10.0, 1.0  # of the head from the camera: what the 3D crop makes it
 #: How much a point's depth counts beside its place in the picture. The network guesses depth: with its full
@@ -83,25 +84,6 @@ def fit_pose(
         rotation, translation = turns(step[:, :3]) @ rotation, translation + step[:, 3:]
     error, _ = _linearised(points, solid, rotation, translation)
     return HeadPose(rotation, translation, np.median(np.linalg.norm(error[..., :2], axis=-1), axis=1))
-
-
-def kabsch(points: np.ndarray, other: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The similarity that carries points to others with the least squares (Kabsch 1976; Umeyama 1991).
-
-    Args:
-        points: `(..., P, 3)`.
-        other: `(..., P, 3)`, broadcast against `points`.
-
-    Returns:
-        Rotations `(..., 3, 3)` and scales `(...)`; the centroids are carried to one another.
-    """
-    first = points - points.mean(axis=-2, keepdims=True)
-    second = other - other.mean(axis=-2, keepdims=True)
-    left, sizes, right = np.linalg.svd(np.swapaxes(second, -1, -2) @ first)
-    signs = np.ones_like(sizes)
-    signs[..., 2] = np.sign(np.linalg.det(left @ right))
-    scale = (sizes * signs).sum(axis=-1) / (first**2).sum(axis=(-1, -2))
-    return (left * signs[..., None, :]) @ right, scale
 
 
 def crosses(vectors: np.ndarray) -> np.ndarray:

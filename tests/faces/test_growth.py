@@ -13,9 +13,9 @@ from faceforward.faces.growth import (
     FaceShapes,
     Growth,
     five_points,
-    similarity,
 )
 from faceforward.faces.mesh import FaceMesh, Mesh
+from faceforward.faces.procrustes import similarity
 
 LANDMARKS = np.array([[204.0, 100.9], [247.2, 103.2], [225.7, 128.9], [201.3, 139.6], [245.7, 141.4]])
 SIZE, CHIN, BROW = 512, 152, 10

@@ -12,9 +12,9 @@ from faceforward.faces.pose import (
     HeadPose,
     crosses,
     fit_pose,
-    kabsch,
     turns,
 )
+from faceforward.faces.procrustes import kabsch
 
 
 def rendered(truth, noise=0.0, seed=0):

@@ -125,10 +125,12 @@ class InferCLI(FaceforwardCLI):
             ConfigurationError: There are fewer photographs than processes.
         """
         photos, processes = len(self.datamodule.entries), self.trainer.num_devices * self.trainer.num_nodes
-        if photos < processes:
+        size = self.datamodule.group or 1
+        if -(-photos // size) < processes:
+            groups = "" if size == 1 else f" in groups of {size}"
             raise ConfigurationError(
-                f"{photos} photograph(s) cannot be shared among {processes} processes; "
-                f"set --trainer.devices {photos} --trainer.num_nodes 1 or fewer"
+                f"{photos} photograph(s){groups} cannot be shared among {processes} processes; "
+                f"set --trainer.devices {-(-photos // size)} --trainer.num_nodes 1 or fewer"
             )
         try:
             with logging_redirect_tqdm():  # a message goes above the progress bar, not into it

@@ -129,11 +129,20 @@ class PhotoWriter(Callback):
                     f"{self.place(entry)} holds the result of another photograph, {old['file']}; "
                     "give another --output, or --overwrite to replace it"
                 )
-        photos.leave_out(self._reused)
+        left = photos.leave_out(self._reused, unusable=self._skipped())
+        self._reused = {case: record for case, record in self._reused.items() if case in left}
         if self._reused:
             logger.info(
                 "%d of %d photographs have their result already", len(self._reused), len(photos.entries)
             )
+
+    def _skipped(self) -> set[str]:
+        """The cases that an earlier run skipped, by its manifest."""
+        try:
+            lines = (self.output / MANIFEST).read_text(encoding="utf-8").splitlines()
+            return {line["id"] for line in map(json.loads, lines) if line["status"] == "skipped"}
+        except (OSError, ValueError, KeyError, TypeError):
+            return set()  # there is none, or not a whole one: those photographs are tried again
 
     def prepare(self) -> None:
         """Make the folders, see that they can be written, and remove what a killed run left.
@@ -167,11 +176,15 @@ class PhotoWriter(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write one result and its line.
+        """Write one result and its line, or those of a group.
 
         Raises:
             OutputError: The disk is full or cannot be written any more.
         """
+        for output in outputs if isinstance(outputs, list) else [outputs]:
+            self._put(trainer, pl_module, output)
+
+    def _put(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         try:
             if isinstance(outputs, Rejected):
                 line = self._line(outputs.id, outputs.status, outputs.reason)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CSV_NAME = "photos.csv"
+ON_ACCELERATOR = 4  # photographs in a group; 8 targets of each, both prompts, fill a UNet's batch of 72
 
 
 @dataclass(frozen=True)
@@ -220,39 +221,100 @@ class PhotoDataset(Dataset):
         )
 
 
+class Groups(Dataset):
+    """Samples of another dataset, several at once: always the same ones, in their order.
+
+    Args:
+        dataset: Gives the samples.
+        size: Samples in a group; the last group may be smaller.
+    """
+
+    def __init__(self, dataset: PhotoDataset, size: int) -> None:
+        self.dataset = dataset
+        self.size = size
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.size)
+
+    def __getitem__(self, index: int) -> list[Photo | Rejected | Reused]:
+        start = index * self.size
+        return [self.dataset[place] for place in range(start, min(start + self.size, len(self.dataset)))]
+
+
 class Photos(LightningDataModule):
-    """Photographs for prediction, one at a time.
+    """Photographs for prediction, one at a time or in groups.
 
     Args:
         photos: An image file, a folder, or a CSV file; see `list_photos`.
         face: Which face to take where the CSV does not say, 1 = the largest; None takes the largest.
-        output: The folder of results, which is no photograph.
+        output: The folder of results, which is not a photograph.
         num_workers: Processes that read ahead of the model; 0 reads in the main process.
+        group: Photographs that the model gets at once, where it can take several. Groups follow the order of
+            the list, so that the same list always forms the same ones. 1 gives single photographs, not lists;
+            None takes 1 on a CPU, where groups win nothing, and elsewhere `ON_ACCELERATOR`, or fewer so that
+            every process has some.
 
     Raises:
-        ConfigurationError: As `list_photos`; `face` is not positive.
+        ConfigurationError: As `list_photos`; `face` or `group` is not positive.
     """
 
     def __init__(
-        self, photos: str, *, face: int | None = None, output: str | None = None, num_workers: int = 0
+        self,
+        photos: str,
+        *,
+        face: int | None = None,
+        output: str | None = None,
+        num_workers: int = 0,
+        group: int | None = None,
     ) -> None:
         super().__init__()
         if face is not None and face < 1:
             raise ConfigurationError(f"--face {face}: faces are counted from 1, the largest")
+        if group is not None and group < 1:
+            raise ConfigurationError(f"data.init_args.group is {group}: give 1 or more photographs")
         self.entries = list_photos(photos, output=output)
         self.face = face
         self.num_workers = num_workers
+        self.group = group
         self.reused: frozenset[str] = frozenset()
 
-    def leave_out(self, ids: Collection[str]) -> None:
-        """Do not read these photographs: their result is there. Each still yields a `Reused`."""
-        self.reused = frozenset(ids)
+    @property
+    def group_size(self) -> int:
+        """Photographs in a group."""
+        if self.group is not None:
+            return self.group
+        trainer = self.trainer
+        if trainer is None or trainer.strategy.root_device.type == "cpu":
+            return 1
+        return max(1, min(ON_ACCELERATOR, len(self.entries) // trainer.world_size))
+
+    def leave_out(self, ids: Collection[str], *, unusable: Collection[str] = ()) -> frozenset[str]:
+        """Do not read these photographs: their result is there. Each still yields a `Reused`.
+
+        A group that is not complete is done again as a whole, since what a picture gets from its batch may
+        differ in the last bit.
+
+        Args:
+            ids: Cases whose result is there.
+            unusable: Cases that an earlier run skipped: they have no part in a batch.
+
+        Returns:
+            The cases that are left out.
+        """
+        left: set[str] = set()
+        for start in range(0, len(self.entries), self.group_size):
+            group = {entry.id for entry in self.entries[start : start + self.group_size]}
+            if group <= {*ids, *unusable}:
+                left |= group & set(ids)
+        self.reused = frozenset(left)
+        return self.reused
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Records stay where they are; the stages move what they need."""
         return batch
 
     def predict_dataloader(self) -> DataLoader:
-        """`Photo`, `Rejected` or `Reused`, each photograph once, in the order of `entries`."""
-        dataset = PhotoDataset(self.entries, face=self.face, reused=self.reused)
+        """`Photo`, `Rejected` or `Reused`, each once, in the order of `entries`; lists of them for groups."""
+        photos = PhotoDataset(self.entries, face=self.face, reused=self.reused)
+        dataset = photos if self.group_size == 1 else Groups(photos, self.group_size)
         return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -12,7 +14,7 @@ from lightning import LightningModule
 from tqdm import tqdm
 
 from faceforward.datamodules.people import check_ages
-from faceforward.diffusion.ageing import FaceAger
+from faceforward.diffusion.ageing import AgeRequest, FaceAger
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, saved_template
@@ -30,20 +32,23 @@ from faceforward.faces.mesh import FaceMesh
 from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import describe, model_facts, named_backends
 from faceforward.pretrained import resolve
-from faceforward.records import CaseResult, Photo
+from faceforward.records import CaseResult, Face, Photo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from faceforward.diffusion.trajectory import OnStep
-    from faceforward.records import AgeEdit, AgeEstimate, Face, Gender
+    from faceforward.records import AgeEdit, AgeEstimate, Gender
 
+logger = logging.getLogger(__name__)
 
 EMBEDDED = "face-ldm-128"
 
 
 class AgeEditor(LightningModule):
     """Ages faces: `predict_step` takes a `Photo` and gives a `CaseResult`, or a `Rejected` that says why not.
+
+    A list of photographs is edited in one batch.
 
     Nothing here draws a random number: the same photograph and settings give the same pictures.
 
@@ -161,17 +166,49 @@ class AgeEditor(LightningModule):
         """
         start = time.perf_counter()
         face = self._face(photo)
-        targets = photo.targets or self.target_ages
-        with self._bar(photo) as on_step:
-            edited = self.ager.age(
-                face.pixels,
-                age=face.age,
-                gender=face.gender,
-                targets=targets,
-                mesh=face.mesh,
-                on_step=on_step,
-            )
+        with self._bar(photo.id) as on_step:
+            edited = self.ager.age_all([self._request(photo, face)], on_step=on_step)[0]
         return self._result(photo, face, edited, seconds=time.perf_counter() - start)
+
+    def age_group(self, samples: Sequence[Any]) -> list[Any]:
+        """Age several photographs in one batch.
+
+        Args:
+            samples: Photographs; anything else among them is a record already and stays what it is.
+
+        Returns:
+            For each a `CaseResult`, or a `Rejected`: one that cannot be used has no part in the batch. Where
+            the batch as a whole fails, each photograph is done by itself.
+
+        Raises:
+            ConfigurationError: What was asked for cannot work for any photograph.
+        """
+        start = time.perf_counter()
+        results = [recorded(sample, self._face) for sample in samples]
+        faces = {
+            place: (sample, found)
+            for place, (sample, found) in enumerate(zip(samples, results, strict=True))
+            if isinstance(sample, Photo) and isinstance(found, Face)
+        }
+        if not faces:
+            return results
+        try:
+            with self._bar(", ".join(photo.id for photo, _ in faces.values())) as on_step:
+                edits = self.ager.age_all([self._request(*pair) for pair in faces.values()], on_step=on_step)
+        except ConfigurationError:
+            raise
+        except Exception:  # which of them it was shows when each is done alone
+            logger.exception("a batch of %d photographs failed; each is done alone now", len(faces))
+            return recorded(list(samples), self.age)  # type: ignore[no-any-return]
+        seconds = (time.perf_counter() - start) / len(faces)
+        for (place, (photo, face)), edited in zip(faces.items(), edits, strict=True):
+            finish = partial(self._result, face=face, edited=edited, seconds=seconds)
+            results[place] = recorded(photo, finish)
+        return results
+
+    def _request(self, photo: Photo, face: Face) -> AgeRequest:
+        targets = tuple(photo.targets or self.target_ages)
+        return AgeRequest(face.pixels, face.age, face.gender, targets, face.mesh)
 
     def _face(self, photo: Photo) -> Face:
         """The face in a photograph, at its own resolution, with its mesh."""
@@ -227,14 +264,14 @@ class AgeEditor(LightningModule):
         Raises:
             ConfigurationError: What was asked for cannot work for any photograph.
         """
-        return recorded(sample, self.age)
+        return self.age_group(sample) if isinstance(sample, list) else recorded(sample, self.age)
 
     @contextmanager
-    def _bar(self, photo: Photo) -> Iterator[OnStep]:
+    def _bar(self, name: str) -> Iterator[OnStep]:
         """The steps within a photograph, on a terminal, where Lightning shows its own bar of photographs."""
         trainer = self._trainer
         shown = trainer is not None and trainer.is_global_zero and trainer.progress_bar_callback is not None
-        with tqdm(desc=photo.id, leave=False, position=1, disable=None if shown else True) as bar:
+        with tqdm(desc=name, leave=False, position=1, disable=None if shown else True) as bar:
 
             def on_step(done: int, planned: int) -> None:
                 bar.total, bar.n = planned, done

@@ -18,12 +18,14 @@ def recorded(sample: Any, result: Callable[[Photo], Any]) -> Any:
     """What `predict_step` returns: whatever goes wrong with a photograph becomes its record.
 
     Args:
-        sample: A `Photo`; anything else is a record already and stays what it is.
+        sample: A `Photo`, or a list of samples; anything else is a record already and stays what it is.
         result: Makes a photograph's result.
 
     Raises:
         ConfigurationError: What was asked for cannot work for any photograph.
     """
+    if isinstance(sample, list):
+        return [recorded(each, result) for each in sample]
     if not isinstance(sample, Photo):
         return sample
     try:

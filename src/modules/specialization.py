@@ -34,13 +34,15 @@ class Specialization(DenoisingModule):
             pair's template is exported with the model: edits use it.
         words: Whose words `{word}` stands for, and how `{age}` is written; its template is not used.
         caption_dropout: Share of photographs whose general prompt is empty, which keeps guidance working.
+        neutral: Share of photographs whose gender is not told, so that `{word}` is child or person: edits of
+            a person of unknown gender then have words that the model knows.
         same_noise: Both terms get one noise, as in the authors' script; the paper draws two.
         same_timesteps: Both terms get one timestep.
         kwargs: See `DenoisingModule`.
 
     Raises:
         ConfigurationError: A template of the second kind lacks `{age}`, a template cannot be filled, there is
-            none, or `caption_dropout` is no share.
+            none, or `caption_dropout` or `neutral` is not a share from 0 to 1.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Specialization(DenoisingModule):
         prompts: Sequence[tuple[str, str]] = PAPER,
         words: PromptTemplate = FADING_WORDS,
         caption_dropout: float = 0.0,
+        neutral: float = 0.0,
         same_noise: bool = False,
         same_timesteps: bool = False,
         **kwargs: Any,
@@ -56,8 +59,9 @@ class Specialization(DenoisingModule):
         super().__init__(**kwargs)
         if not prompts:
             raise ConfigurationError("prompts is empty: give at least one pair of templates")
-        if not 0 <= caption_dropout <= 1:
-            raise ConfigurationError(f"caption_dropout is {caption_dropout}; give a share from 0 to 1")
+        for name, share in {"caption_dropout": caption_dropout, "neutral": neutral}.items():
+            if not 0 <= share <= 1:
+                raise ConfigurationError(f"{name} is {share}; give a share from 0 to 1")
         for general, aged in prompts:
             if "{age}" not in aged:
                 raise ConfigurationError(
@@ -73,6 +77,7 @@ class Specialization(DenoisingModule):
         self.prompts = tuple(prompts)
         self.words = words
         self.caption_dropout = caption_dropout
+        self.neutral = neutral
         self.same_noise = same_noise
         self.same_timesteps = same_timesteps
 
@@ -81,7 +86,8 @@ class Specialization(DenoisingModule):
     ) -> tuple[str, str]:
         """Both prompts of one photograph; the general one is empty with probability `dropout`."""
         general, aged = rng.choice(self.prompts)
-        word = self.words.word(age, gender)
+        told = None if self.neutral and rng.random() < self.neutral else gender
+        word = self.words.word(age, told)
         number = self.words.number(age)
         first = "" if rng.random() < dropout else general.format(age=number, word=word)
         return first, aged.format(age=number, word=word)

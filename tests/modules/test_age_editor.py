@@ -177,3 +177,40 @@ def test_null_text_needs_gradients(tiny_sd):
     trainer = Trainer(logger=False, enable_checkpointing=False, accelerator="cpu", enable_progress_bar=False)
     with pytest.raises(ConfigurationError, match="inference_mode false"):
         trainer.predict(editor, dataloaders=[0])
+
+
+class TestGroup:
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def photos(astronaut):
+        return [
+            Photo("a", "a.png", astronaut, age=30, gender="female"),
+            Photo("b", "b.png", np.zeros((200, 200, 3), np.uint8)),
+            Photo("c", "c.png", astronaut[:, ::-1].copy(), age=6, gender="male", targets=(30,)),
+        ]
+
+    def test_one_batch_gives_what_single_photographs_give(self, editor, result, photos):
+        first, second, third = editor.predict_step(photos, 0)
+        assert (second.status, second.id) == ("skipped", "b")
+        assert list(first.aged) == [20, 40]
+        assert list(third.aged) == [30]
+        for age, picture in first.aged.items():
+            assert np.abs(picture.astype(int) - result.aged[age]).mean() < 0.1
+        assert first.settings == result.settings
+
+    def test_what_is_done_already_stays(self, editor):
+        record = Rejected("a", "a.jpg", "skipped", "No.")
+        assert editor.predict_step([record, record], 0) == [record, record]
+
+    def test_a_batch_that_fails_is_done_one_by_one(self, editor, photos, monkeypatch, caplog):
+        whole = editor.ager.age_all
+
+        def fails(requests, on_step=None):
+            if len(requests) > 1:
+                raise RuntimeError("out of memory")
+            return whole(requests, on_step=on_step)
+
+        monkeypatch.setattr(editor.ager, "age_all", fails)
+        results = editor.predict_step(photos, 0)
+        assert [type(record) for record in results] == [CaseResult, Rejected, CaseResult]
+        assert "each is done alone" in caplog.text

@@ -343,3 +343,13 @@ def test_edits_use_the_prompt_that_was_learnt(tiny_sd, tmp_path):
     (tmp_path / "model" / "prompt_template.json").write_text("{}, nothing")
     with pytest.raises(ConfigurationError, match=r"prompt_template.json holds no prompt template"):
         AgeEditor(target_ages=[30], pretrained=str(tmp_path / "model"))
+
+
+def test_gender_is_left_untold_for_a_share(tiny_sd):
+    module = Specialization(
+        init_from=str(tiny_sd), prompts=[("photo of a {word}", "photo of {age} year old {word}")], neutral=0.5
+    )
+    prompts = {module.pair(30, "female", random.Random(seed)) for seed in range(20)}
+    assert prompts == {(f"photo of a {word}", f"photo of 30 year old {word}") for word in ("woman", "person")}
+    with pytest.raises(ConfigurationError, match="neutral is 2"):
+        Specialization(init_from=str(tiny_sd), neutral=2)

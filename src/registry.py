@@ -159,6 +159,14 @@ _ENTRIES = (
         how="it is part of this package; reinstall faceforward",
     ),
     Weights(
+        name="person-mask",
+        kind="shipped",
+        source=("faceforward/weights/person-mask",),
+        files=("selfie.onnx",),
+        licence="Apache-2.0 (Google, MediaPipe Selfie Segmentation)",
+        how="it is part of this package; reinstall faceforward",
+    ),
+    Weights(
         name="mean-face",
         kind="shipped",
         source=("faceforward/weights/mean-face",),

@@ -119,6 +119,61 @@ def difference_interval(
     return mean_interval(a - b, people, over=over, rounds=rounds, level=level, seed=seed)
 
 
+def contrast_interval(
+    values: Sequence[float] | np.ndarray,
+    people: Sequence[Hashable],
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    rounds: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """The mean over some photographs less that over others, whole people drawn anew.
+
+    The groups may share people (photographs of one person at several ages), who are then drawn for both.
+
+    Args:
+        values: `(N,)` finite numbers.
+        people: `(N,)` whom each is of.
+        first: `(N,)` bool: the first group.
+        second: `(N,)` bool: the other.
+        rounds: As `mean_interval`, and so are the rest.
+        level: See there.
+        seed: See there.
+
+    Raises:
+        ValueError: A group is empty; or see `mean_interval`.
+    """
+    values, groups = _checked(values, people)
+    if not first.any() or not second.any():
+        raise ValueError("one of the groups is empty: a difference needs photographs of both")
+    used = first | second
+    _, groups = np.unique(groups[used], return_inverse=True)
+    parts = [
+        (np.bincount(groups, values[used] * chosen), np.bincount(groups, chosen.astype(np.float64)))
+        for chosen in (first[used], second[used])
+    ]
+
+    def difference(sums: Sequence[np.ndarray], counts: Sequence[np.ndarray]) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):  # a draw without people of one group is nan
+            return sums[0] / counts[0] - sums[1] / counts[1]
+
+    sums, counts = [part[0] for part in parts], [part[1] for part in parts]
+    drawn = np.concatenate(
+        [
+            difference([s[each].sum(axis=1) for s in sums], [c[each].sum(axis=1) for c in counts])
+            for each in _draws(len(sums[0]), rounds, seed)
+        ]
+    )
+    value = float(difference([s.sum() for s in sums], [c.sum() for c in counts]))
+    without = None
+    if len(sums[0]) > 1:
+        without = difference([s.sum() - s for s in sums], [c.sum() - c for c in counts])
+    low, high = _ends(drawn, value, without, level)
+    return Interval(value, low, high, len(sums[0]), int(used.sum()))
+
+
 def statistic_interval(
     statistic: Callable[[np.ndarray], float],
     people: Sequence[Hashable],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,14 @@ from faceforward.faces.identity import distance
 from faceforward.metrics.age import AgeError
 from faceforward.metrics.identity import IdentityDistance
 from faceforward.metrics.keeping import BAND, HEAD, outline, psnr_outside, sharpness, tint
+from faceforward.metrics.mesh_change import expression, turn
 from faceforward.metrics.outlines import double_outlines, motion
 from faceforward.metrics.thresholds import DLIB_RECOGNITION
 
 if TYPE_CHECKING:
     from faceforward.faces.age import AgeEstimator
     from faceforward.faces.identity import Embedder
-    from faceforward.records import CaseResult
+    from faceforward.records import AgeEstimate, CaseResult
 
 LEAST_NATIVE = 1.5 * BAND  # pixels
 NEAR = 15  # years between photograph and target within which a face has to pass for the person
@@ -48,6 +49,9 @@ class PictureMeasures:
         light: Mean change of the face's L*.
         color: Length of its mean change of a* and b*.
         uneven: Root mean square of its low frequencies' change about that mean.
+        turn: Degrees between the head's pose in the photograph and here (`mesh_change.turn`).
+        expression: Change of eyes and mouth (`mesh_change.expression`).
+        women: Reader's name -> probability of a woman that it reads; empty where readers do not say.
 
     What could not be measured, for want of a mesh or of the edit's own pictures, or has no value, is nan.
     """
@@ -67,6 +71,9 @@ class PictureMeasures:
     light: float = math.nan
     color: float = math.nan
     uneven: float = math.nan
+    turn: float = math.nan
+    expression: float = math.nan
+    women: dict[str, float] = field(default_factory=dict)
 
 
 #: What is averaged over pictures.
@@ -82,12 +89,14 @@ class Measures:
         years: Reader's name -> age that it reads off the photograph itself, years.
         descriptor: `(D,)` of the photograph.
         pictures: One for each aged picture, by target.
+        women: Reader's name -> probability of a woman that it reads off the photograph itself.
     """
 
     age: float
     years: dict[str, float]
     descriptor: np.ndarray
     pictures: tuple[PictureMeasures, ...]
+    women: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """JSON values, read back by `from_json`; nan and infinity, which JSON has not, are None and "inf"."""
@@ -114,6 +123,8 @@ class EditMaterial:
         fields: Target age -> the warp by which the crop grew first, as `Growth.field` gives it, or None.
         native: Side of the crop in the photograph's own pixels. Up to `LEAST_NATIVE` it has no fine detail,
             only what enlarging made, and sharpness and outlines are not measured.
+        meshes: Target age -> `(468, 3)` of the aged picture's own mesh, where `points` is one as well.
+        apart: Targets whose pictures do not lie over the photograph: no pixel of them is compared.
     """
 
     points: np.ndarray
@@ -121,6 +132,8 @@ class EditMaterial:
     references: Mapping[int, np.ndarray] = field(default_factory=dict)
     fields: Mapping[int, np.ndarray | None] = field(default_factory=dict)
     native: float = math.inf
+    meshes: Mapping[int, np.ndarray] = field(default_factory=dict)
+    apart: Collection[int] = ()
 
 
 def measure(
@@ -148,7 +161,12 @@ def measure(
     """
     pictures = [photograph, *aged.values()]
     descriptors = embedder.embed(pictures)
-    read = {reader.name: [found.years for found in reader.estimate(pictures)] for reader in readers}
+    estimates = {reader.name: reader.estimate(pictures) for reader in readers}
+    read = {name: [found.years for found in each] for name, each in estimates.items()}
+    women = [
+        {name: share for name, each in estimates.items() if (share := _woman(each[place])) is not None}
+        for place in range(len(pictures))
+    ]
     distances = distance(descriptors[1:], descriptors[:1])
     measured = [
         PictureMeasures(
@@ -156,12 +174,13 @@ def measure(
             years={name: years[place] for name, years in read.items()},
             distance=float(distances[place - 1]),
             descriptor=descriptors[place],
+            women=women[place],
             **({} if edit is None else _kept(photograph, picture, target, edit)),
         )
         for place, (target, picture) in enumerate(aged.items(), start=1)
     ]
     at_once = {name: years[0] for name, years in read.items()}
-    return Measures(float(age), at_once, descriptors[0], tuple(measured))
+    return Measures(float(age), at_once, descriptors[0], tuple(measured), women[0])
 
 
 def measure_case(case: CaseResult, *, readers: Sequence[AgeEstimator], embedder: Embedder) -> Measures:
@@ -174,8 +193,21 @@ def measure_case(case: CaseResult, *, readers: Sequence[AgeEstimator], embedder:
     )
 
 
+def _woman(estimate: AgeEstimate) -> float | None:
+    """The probability of a woman; None where the reader does not say."""
+    if estimate.gender is None or estimate.gender_probability is None:
+        return None
+    return estimate.gender_probability if estimate.gender == "female" else 1 - estimate.gender_probability
+
+
 def _kept(photograph: np.ndarray, aged: np.ndarray, target: int, edit: EditMaterial) -> dict[str, float]:
     """What a picture keeps, by the names of `PictureMeasures`."""
+    values: dict[str, float] = {}
+    if target in edit.meshes:
+        meshes = edit.points, edit.meshes[target]
+        values |= {"turn": turn(*meshes), "expression": expression(*meshes)}
+    if target in edit.apart:
+        return values
     size = min(len(photograph), len(aged))
     grown_by = edit.fields.get(target)
     grown = photograph if grown_by is None else warp(photograph, grown_by)
@@ -183,7 +215,7 @@ def _kept(photograph: np.ndarray, aged: np.ndarray, target: int, edit: EditMater
     photograph, grown, aged = (resized(picture, size) for picture in (photograph, grown, aged))
     face, head = outline(points, size), outline(points, size, grown=HEAD)
     change = tint(grown, aged, face)
-    values = {
+    values |= {
         "psnr_outside": psnr_outside(photograph, aged, head),
         "psnr_outside_grown": psnr_outside(grown, aged, head),
         **vars(change),

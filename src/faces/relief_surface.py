@@ -1,0 +1,196 @@
+"""The shape of a photographed head: in front the face's mesh, then hair, ears and neck, and a back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+from scipy.sparse import csr_array, diags_array, eye_array, kron
+from scipy.sparse.linalg import splu
+from scipy.spatial import Delaunay
+
+from faceforward.eg3d import cameras
+from faceforward.faces.mean_face import MeanFace, mean_face
+from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE
+
+MARGIN = 0.25  # around the crop, in its sides, over which the surface goes on
+CELLS = 96  # of the grid along a side of the crop
+NODES = CELLS + 2 * round(MARGIN * CELLS)  # along a side of the grid, margins and all
+CENTRE = np.array([0.0, 0.05, -0.01])  # of the head, between the ears, in the world of the labels
+LOWEST, HIGHEST = -0.25, 0.4  # heights between which the head's own axis tips the middle
+RIM = 0.012  # least thickness in front of and behind the middle, world units
+DEPTH_BEHIND = 0.25  # of the back of the head behind its middle
+ROUNDING = 0.2  # distance from the silhouette over which the back of the head rounds off
+BEND, PULL = 0.6, 0.02  # of the surface's squared thickness against being bent and being sloped, cells
+NECK = (0.11, 0.055, (-0.3, -0.55), 0.15)  # half width, depth of its front, heights, how much it counts
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """Where a ray of the photograph's camera enters and leaves the person.
+
+    Attributes:
+        front: `(NODES, NODES)` float32 depth before the photograph's camera, along its axis, in world units,
+            of the nodes' rays; a node's middle is at `(index + 0.5) / CELLS - MARGIN` sides of the crop.
+        back: The same of the side that is turned away.
+        inside: `(NODES, NODES)` bool: the person; elsewhere front lies behind back, the farther the more.
+        face: `(NODES, NODES)` float32 in [0, 1]: covered by the face's mesh.
+        solid: `(468, 3)` the mesh's points in the world.
+    """
+
+    front: np.ndarray
+    back: np.ndarray
+    inside: np.ndarray
+    face: np.ndarray
+    solid: np.ndarray
+
+
+def face_depths(points: np.ndarray, label: np.ndarray, size: int, mean: MeanFace) -> np.ndarray:
+    """Depths before the camera of a mesh's points, `(468,)`: the mesh's own, as far away as the mean face.
+
+    Args:
+        points: `(468, 3)` pixels of the crop; z in the same unit, from an origin of its own.
+        label: `(25,)`.
+        size: Side of the crop.
+        mean: The mean face, which the label places in the world.
+    """
+    pose = label[:16].reshape(4, 4)
+    known = (mean.points * WORLD_SCALE + WORLD_ORIGIN - pose[:3, 3]) @ pose[:3, 2]
+    relative = points[:, 2] / (label[16] * size)
+    return known.mean() / (1 + relative.mean()) * (1 + relative)
+
+
+def to_world(places: np.ndarray, depths: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Points `(..., 3)` of the world that are seen at `(..., 2)` sides of the crop, at depths `(...)`."""
+    pose, (focal, skew, x0, _, height, y0) = label[:16].reshape(4, 4), label[16:22]
+    y = (places[..., 1] - y0) / height
+    x = (places[..., 0] - x0 - skew * y) / focal
+    seen = np.stack([x * depths, y * depths, depths], axis=-1)
+    return seen @ pose[:3, :3].T + pose[:3, 3]
+
+
+def build_shape(points: np.ndarray, label: np.ndarray, size: int, alpha: np.ndarray) -> Shape:
+    """Find the shape of the person.
+
+    The middle plane goes through the head's axis, square to the view: the silhouette lies in it. The squared
+    thickness before it is known on the face and zero at the silhouette, and as smooth as can be between
+    (a ball's squared thickness is a parabola, so that heads round off as they should).
+
+    Args:
+        points: `(468, 3)` see `face_depths`.
+        label: `(25,)`.
+        size: Side of the crop.
+        alpha: `(NODES, NODES)` float32 in [0, 1], how much of a cell the person covers.
+    """
+    mean = mean_face()
+    places = (points[:, :2] + 0.5) / size
+    depths = face_depths(points, label, size, mean)
+    face = _drawn(places, depths, _triangles())
+    middle = _middle(label)
+    inside = alpha > 0.04
+    seen = np.isfinite(face)
+    inside |= seen
+    wanted, weight = np.zeros((2, NODES, NODES))
+    weight[~inside] = 1
+    wanted[seen] = np.maximum(middle[seen] - face[seen], RIM) ** 2
+    weight[seen] = 1
+    for row, column, depth in _neck(label):
+        if inside[row, column] and not seen[row, column]:
+            wanted[row, column] = max(middle[row, column] - depth, RIM) ** 2
+            weight[row, column] = NECK[3]
+    squared = _smooth(wanted, weight)
+    front = middle - np.sqrt(np.maximum(squared, RIM**2))
+    near = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / CELLS / label[16] * middle
+    near = cv2.GaussianBlur(near, (0, 0), 1.5)
+    rounded = np.sqrt(1 - (1 - np.clip(near / ROUNDING, 0, 1)) ** 2)
+    back = middle + np.maximum(DEPTH_BEHIND * rounded, RIM)
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) / CELLS / label[16] * middle
+    front, back = np.where(inside, front, middle + away), np.where(inside, back, middle - away)
+    soft = cv2.GaussianBlur(seen.astype(np.float32), (0, 0), 1)
+    solid = to_world(places, depths, label)
+    return Shape(front.astype(np.float32), back.astype(np.float32), inside, soft, solid)
+
+
+def nodes() -> np.ndarray:
+    """Places of the grid's nodes, `(NODES, NODES, 2)` x, y in sides of the crop."""
+    line = (np.arange(NODES) + 0.5) / CELLS - MARGIN
+    return np.stack(np.meshgrid(line, line), axis=-1)
+
+
+def _middle(label: np.ndarray) -> np.ndarray:
+    """Depth of the plane through the head's axis and the camera's horizontal, bent upright below the head."""
+    pose = label[:16].reshape(4, 4)
+    heights = np.array([LOWEST, HIGHEST])
+    ends = CENTRE + np.stack([0 * heights, heights - CENTRE[1], 0 * heights], axis=1)
+    seen = (ends - pose[:3, 3]) @ pose[:3, :3]
+    rows = seen[:, 1] / seen[:, 2] * label[20] + label[21]
+    line = nodes()[:, :, 1]
+    share = np.clip((line - rows[0]) / (rows[1] - rows[0]), 0, 1)
+    return seen[0, 2] + share * (seen[1, 2] - seen[0, 2])
+
+
+def _neck(label: np.ndarray) -> list[tuple[int, int, float]]:
+    """Cells and depths of the front of a neck, which holds hair and shoulders away from the chin's depth."""
+    half, front, (high, low), _ = NECK
+    x, y = np.meshgrid(np.linspace(-half, half, 25), np.linspace(high, low, 25))
+    z = front * np.sqrt(np.maximum(1 - (x / (1.2 * half)) ** 2, 0))
+    pose = label[:16].reshape(4, 4)
+    seen = (np.stack([x, y, z], axis=-1).reshape(-1, 3) - pose[:3, 3]) @ pose[:3, :3]
+    places = seen[:, :2] / seen[:, 2:] * label[[16, 20]] + label[[18, 21]]
+    cells = np.floor((places + MARGIN) * CELLS).astype(int)
+    good = ((cells >= 0) & (cells < NODES)).all(axis=1)
+    return [(int(r), int(c), float(d)) for (c, r), d in zip(cells[good], seen[good, 2], strict=True)]
+
+
+@cache
+def _triangles() -> np.ndarray:
+    """Triangles of the mesh's points, `(T, 3)`: Delaunay's, of the mean face unrolled about its axis."""
+    x, y, z = mean_face().points.T
+    return np.asarray(Delaunay(np.stack([np.arctan2(x, z + 0.4), y], axis=1)).simplices)
+
+
+def _drawn(places: np.ndarray, depths: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """Depth of the nearest triangle at each node, `(NODES, NODES)`; nan where there is none."""
+    drawn = np.full((NODES, NODES), np.inf)
+    at = (places + MARGIN) * CELLS - 0.5
+    for corners in triangles:
+        a, b, c = at[corners]
+        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+        if abs(area) < 1e-9:
+            continue
+        low = np.maximum(np.ceil(np.minimum(np.minimum(a, b), c)), 0).astype(int)
+        high = np.minimum(np.floor(np.maximum(np.maximum(a, b), c)), NODES - 1).astype(int)
+        if (low > high).any():
+            continue
+        x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
+        second = ((x - a[0]) * (c[1] - a[1]) - (y - a[1]) * (c[0] - a[0])) / area
+        third = ((b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])) / area
+        first = 1 - second - third
+        within = np.minimum(np.minimum(first, second), third) >= -1e-6
+        depth = first * depths[corners[0]] + second * depths[corners[1]] + third * depths[corners[2]]
+        block = drawn[low[1] : high[1] + 1, low[0] : high[0] + 1]
+        block[within] = np.minimum(block, depth)[within]
+    return np.where(np.isfinite(drawn), drawn, np.nan)
+
+
+def _smooth(wanted: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """The field that is as wanted where it is known, and smooth elsewhere: one sparse system."""
+    bend, pull = _stiffness()
+    matrix = diags_array(weight.ravel()) + BEND * bend + PULL * pull
+    solved = splu(csr_array(matrix).tocsc(), permc_spec="MMD_AT_PLUS_A").solve((weight * wanted).ravel())
+    return solved.reshape(NODES, NODES)
+
+
+@cache
+def _stiffness() -> tuple[csr_array, csr_array]:
+    """Squared second and first differences over the grid."""
+    step = diags_array([-1.0, 1.0], offsets=[0, 1], shape=(NODES - 1, NODES))
+    line, one = step.T @ step, eye_array(NODES)
+    pull = kron(one, line) + kron(line, one)
+    second = diags_array([1.0, -2.0, 1.0], offsets=[0, 1, 2], shape=(NODES - 2, NODES))
+    line = second.T @ second
+    cross = kron(step, step)
+    bend = kron(one, line) + kron(line, one) + 2 * cross.T @ cross
+    return csr_array(bend), csr_array(pull)

@@ -25,6 +25,8 @@ USAGE = """usage: faceforward COMMAND ...
                       make a tri-plane autoencoder's generator one that `sample` can use
   prepare aihub|folder|utkface|ffhq-aging --root PATH --output DIR
                       cut out the faces of a labelled collection, for training
+  evaluate OUT ... --output DIR
+                      measure and compare folders of aged pictures, by any program
   demo                age one public-domain photograph to several ages
   doctor              what is here, what is missing and how to get it
   download NAME       get weights (RetinaFace, Stable Diffusion)
@@ -39,6 +41,7 @@ COMMANDS = {
     "convert": "faceforward.commands.convert",
     "fit-mapping": "faceforward.commands.fit_mapping",
     "prepare": "faceforward.commands.prepare",
+    "evaluate": "faceforward.commands.evaluate",
     "demo": "faceforward.commands.demo",
     "doctor": "faceforward.commands.doctor",
     "download": "faceforward.commands.download",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -86,6 +86,21 @@ class Columns:
         """Name -> figure of every column that has one; see `figure`."""
         found = {name: self.figure(name, chosen) for name in self.values}
         return {name: interval for name, interval in found.items() if interval is not None}
+
+    def without(self, cases: Collection[str]) -> Columns:
+        """The same without some cases."""
+        kept = np.array([case not in cases for case, _ in self.keys], dtype=bool)
+        if kept.all():
+            return self
+        places = np.flatnonzero(kept).tolist()
+        return Columns(
+            [self.keys[place] for place in places],
+            [self.people[place] for place in places],
+            {name: values[kept] for name, values in self.values.items()},
+            {name: values[kept] for name, values in self.facts.items()},
+            self.genders[kept],
+            self.over,
+        )
 
     def differences(self, other: Columns) -> dict[str, Interval]:
         """Name -> mean of `self - other` over the keys that both have a number of, paired.

@@ -102,7 +102,7 @@ def last_ages(cases: Iterable[MeasuredCase]) -> dict[Hashable, float]:
 
 
 def retrieval_columns(
-    cases: Sequence[MeasuredCase], photos: RealPhotos, latest: Mapping[Hashable, float]
+    cases: Sequence[MeasuredCase], photos: RealPhotos, latest: Mapping[Hashable, float], adult: float = ADULT
 ) -> tuple[Columns | None, int, int]:
     """Look for the people of aged pictures: one picture of each photograph, the one nearest their age now.
 
@@ -114,13 +114,14 @@ def retrieval_columns(
         cases: Of one folder.
         photos: The gallery.
         latest: See `last_ages`.
+        adult: Age from which on photographs make a template.
 
     Returns:
         The columns, None where nobody can be looked for; people in the gallery; photographs whose person has
         no template.
     """
     try:
-        gallery, now = photos.gallery(latest)
+        gallery, now = photos.gallery(latest, adult)
     except ValueError:
         return None, 0, len(cases)
     known = [case for case in cases if case.person in now and case.person in latest]

@@ -12,6 +12,7 @@ import torch
 from faceforward.eg3d import cameras as eg3d
 from faceforward.faces.mesh import POINTS
 from faceforward.faces.relief_layers import Layers, cells_of, take_apart
+from faceforward.faces.relief_mesh import TexturedMesh, textured
 from faceforward.faces.relief_shade import shade
 from faceforward.faces.relief_surface import Shape, build_shape
 
@@ -81,6 +82,10 @@ class Relief:
                 ReliefView(*shade(self.shape, self.layers, own, camera.double().numpy(), size, other))
             )
         return views
+
+    def surface(self) -> TexturedMesh:
+        """The person as a closed mesh with the photograph as its texture."""
+        return textured(self.shape, self.layers, self.label.double().numpy())
 
 
 def build_relief(crop: np.ndarray, label: torch.Tensor, points: np.ndarray) -> Relief:

@@ -13,6 +13,8 @@ from faceforward.faces.relief_fill import fill, smoothstep
 from faceforward.faces.relief_surface import MARGIN, NODES
 
 BELOW = 0.06  # of a side below the chin, from where on a person reaches down to the picture's edge
+TRACES = 0.025  # of a side around a person, where hair and shadows may be left
+EARS, EAR = (234, 454), (0.02, 0.09)  # points of the mesh before them; shift outwards and radius, in sides
 SURE = 0.98  # coverage from which a pixel's colour is the person's alone
 OFF = 0.02  # and under which it is what is behind
 
@@ -24,7 +26,8 @@ class Layers:
     Attributes:
         person: `(T, T, 3)` float32: colours of the person, carried on beyond the silhouette.
         reverse: `(T, T, 3)` float32: the same with hair and neck instead of a face, for the back of the head.
-        behind: `(T, T, 3)` float32: what is behind the person, filled where they hide it.
+        behind: `(T, T, 3)` float32: what is behind the person, the photograph's up to the silhouette.
+        clean: `(T, T, 3)` float32: the same filled from farther away, without traces of the silhouette.
         alpha: `(T, T)` float32: how much of a pixel the person covers.
         own: `(T, T)` float32: 1 where the photograph itself shows what is behind, 0 where it was filled.
     """
@@ -32,6 +35,7 @@ class Layers:
     person: np.ndarray
     reverse: np.ndarray
     behind: np.ndarray
+    clean: np.ndarray
     alpha: np.ndarray
     own: np.ndarray
 
@@ -55,20 +59,20 @@ def take_apart(crop: np.ndarray, points: np.ndarray) -> Layers:
     picture = _padded(crop, pad).astype(np.float32)
     within = np.zeros_like(alpha)
     within[pad : pad + size, pad : pad + size] = 1
-    reach = max(1, round(0.012 * size))
+    reach = max(1, round(TRACES * size))
     hidden = cv2.dilate((alpha > OFF).astype(np.uint8), _disc(reach)) > 0
-    behind = fill(picture, np.where(hidden, 0, 1).astype(np.float32))
-    keep = np.where(alpha > OFF, 0, 1).astype(np.float32)  # the photograph's own pixels stay to the last
-    keep = cv2.GaussianBlur(keep, (0, 0), reach / 2) * keep
-    behind += (picture - behind) * keep[..., None]
+    shown = cv2.GaussianBlur((~hidden).astype(np.float32), (0, 0), reach / 2) * ~hidden
+    filled = fill(picture, (~hidden).astype(np.float32))
+    clean = filled + (picture - filled) * shown[..., None]
+    behind = np.where((alpha > OFF)[..., None], filled, picture)
     sure = cv2.erode((alpha > SURE).astype(np.uint8), _disc(max(1, reach // 2))).astype(np.float32)
     carried = fill(picture, sure)
     share = alpha[..., None]
     exact = np.clip((picture - (1 - share) * behind) / np.maximum(share, 0.05), 0, 255)
     person = np.where(share > SURE, picture, carried + (exact - carried) * share)
-    face = _face(points, size, pad)
+    face = np.maximum(_face(points, size, pad), _ears(points, size, pad))
     reverse = fill(person, (1 - face) * smoothstep(alpha, 0.3, 0.9))
-    return Layers(person, reverse, behind, alpha, within * keep)
+    return Layers(person, reverse, behind, clean, alpha, within * shown)
 
 
 def cells_of(values: np.ndarray) -> np.ndarray:
@@ -101,6 +105,17 @@ def _face(points: np.ndarray, size: int, pad: int) -> np.ndarray:
     hull = cv2.convexHull(np.rint(points[:, :2] + pad).astype(np.int32))
     face = cv2.fillConvexPoly(np.zeros((side, side), np.uint8), hull, 1)
     return cv2.GaussianBlur(face.astype(np.float32), (0, 0), 0.01 * size)
+
+
+def _ears(points: np.ndarray, size: int, pad: int) -> np.ndarray:
+    """Where ears may be, `(T, T)` float32 with a soft edge: the back of a head has none."""
+    side = size + 2 * pad
+    ears = np.zeros((side, side), np.uint8)
+    for near, other in (EARS, EARS[::-1]):
+        out = points[near, :2] - points[other, :2]
+        place = points[near, :2] + pad + EAR[0] * size * out / max(float(np.hypot(*out)), 1.0)
+        cv2.circle(ears, np.rint(place).astype(int).tolist(), round(EAR[1] * size), 1, -1)
+    return cv2.GaussianBlur(ears.astype(np.float32), (0, 0), 0.02 * size)
 
 
 def _padded(crop: np.ndarray, pad: int) -> np.ndarray:

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from faceforward.faces.relief_surface import MARGIN, RIM, Shape
+from faceforward.faces.relief_surface import CELLS, MARGIN, RIM, Shape
 
 STEPS = 40  # along a ray through the depths of the person
-REFINEMENTS = 7  # halvings of a step
+HALVINGS = 7  # of a step, at edges
+SECANTS = 4  # where neighbours agree
 GRAZING = 1.5  # steps: how near a ray that missed is looked at again
 STEEPEST = 0.17  # cosine between a ray and the photograph's axis
 WIDTH = 512  # of the picture that flat places are looked up as: OpenCV allows no more than 32,767 columns
-ALL = slice(None)
+FAR = 100.0  # depth that nothing has
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,14 +23,16 @@ class Hits:
     """Where rays meet the surface, and where they leave it.
 
     Attributes:
-        entry: `(H, W, 3)` float32: place in sides of the photograph's crop, and depth before its camera.
-        leave: The same of the way out.
+        entry: `(H, W, 2)` float32: place in sides of the photograph's crop.
+        depth: `(H, W)` float32: of the entry, before the photograph's camera.
+        leave: `(H, W, 2)` float32: place of the way out.
         behind: `(H, W)` bool: the ray comes in through the back.
         coverage: `(H, W)` float32 in [0, 1]: how much of a pixel the person covers.
-        distance: `(H, W)` float32: from the camera, along the ray, world units.
+        distance: `(H, W)` float32: of the entry from the camera, along the ray, world units.
     """
 
     entry: np.ndarray
+    depth: np.ndarray
     leave: np.ndarray
     behind: np.ndarray
     coverage: np.ndarray
@@ -38,27 +41,46 @@ class Hits:
 
 @dataclass(frozen=True, eq=False)
 class Rays:
-    """Rays of a camera in the axes of the photograph's, flat: `N` pixels, rows from the top.
+    """Rays of a camera as the photograph's camera sees them: at a depth d, in cells of the grid, `still + moved / d`.
 
     Attributes:
-        base: `(N, 2)` float32: x and y at depth zero.
-        slope: `(N, 2)`: of x and y over depth.
-        lens: Of the photograph's camera, `(fx, fy, cx, cy)`.
+        still: `(2, H, W)` float32.
+        moved: `(2, H, W)` float32.
         start: Depth of their origin.
-        stretch: `(N,)` length of a ray over its depth.
+        stretch: `(H, W)` float32: length of a ray over its depth.
     """
 
-    base: np.ndarray
-    slope: np.ndarray
-    lens: np.ndarray
+    still: np.ndarray
+    moved: np.ndarray
     start: float
     stretch: np.ndarray
 
-    def places(self, depth: np.ndarray | float, some: np.ndarray | slice = ALL) -> np.ndarray:
-        """Where points at these depths are seen in the photograph, `(N, 2)` in sides of the crop."""
-        near = np.float32(1) / np.asarray(depth, np.float32)
-        seen = self.slope[some] + self.base[some] * (near[:, None] if near.ndim else near)
-        return seen * self.lens[:2] + self.lens[2:]
+    def cells(self, depth: np.ndarray | np.float32) -> np.ndarray:
+        """Where points at these depths are in the grid, `(2, H, W)`: x and y."""
+        seen = self.moved * (np.float32(1) / depth)
+        seen += self.still
+        return seen
+
+    def some(self, where: np.ndarray) -> Rays:
+        """Those at flat places `(N,)`, filled up to a picture of `WIDTH` columns."""
+        count = -(-max(len(where), 1) // WIDTH) * WIDTH
+        flat = np.concatenate([where, np.zeros(count - len(where), where.dtype)])
+        still, moved = (
+            values.reshape(2, -1)[:, flat].reshape(2, -1, WIDTH) for values in (self.still, self.moved)
+        )
+        return Rays(still, moved, self.start, self.stretch.ravel()[flat].reshape(-1, WIDTH))
+
+
+@dataclass(frozen=True, eq=False)
+class Marched:
+    """What marching along rays found, `(H, W)` each: depths of entry and exit, `FAR` without; the least value outside
+    and its depth.
+    """
+
+    entry: np.ndarray
+    leave: np.ndarray
+    least: np.ndarray
+    closest: np.ndarray
 
 
 def rays_between(own: np.ndarray, camera: np.ndarray, size: int) -> Rays:
@@ -73,29 +95,32 @@ def rays_between(own: np.ndarray, camera: np.ndarray, size: int) -> Rays:
         ValueError: The cameras look more than about 80 degrees apart.
     """
     pose, other = own[:16].reshape(4, 4), camera[:16].reshape(4, 4)
-    middle = (np.arange(size) + 0.5) / size
-    u, v = np.meshgrid(middle, middle)
     fx, skew, cx, _, fy, cy = camera[16:22]
-    y = (v.ravel() - cy) / fy
-    x = (u.ravel() - cx - skew * y) / fx
     turn = pose[:3, :3].T @ other[:3, :3]
-    towards = np.stack([x, y, np.ones_like(x)], axis=-1) @ turn.T
-    towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
-    if towards[:, 2].min() < STEEPEST:
+    middle = (np.arange(size) + 0.5) / size
+    y = ((middle - cy) / fy)[:, None]
+    x = ((middle - cx) / fx)[None] - skew / fx * y
+    towards = turn[:, :1, None] * x + turn[:, 1:2, None] * y + turn[:, 2:, None]  # (3, H, W)
+    length = np.sqrt(1 + x**2 + y**2)
+    if (towards[2] / length).min() < STEEPEST:
         raise ValueError(
             "a camera looks more than 80 degrees away from where the photograph was taken: a relief has "
             "nothing to show there"
         )
     origin = pose[:3, :3].T @ (other[:3, 3] - pose[:3, 3])
-    slope = towards[:, :2] / towards[:, 2:]
-    base = origin[:2] - origin[2] * slope
-    lens = own[[16, 20, 18, 21]]
-    base, slope, lens = (values.astype(np.float32) for values in (base, slope, lens))
-    return Rays(base, slope, lens, float(origin[2]), (1 / towards[:, 2]).astype(np.float32))
+    lens = own[[16, 20]][:, None, None] * CELLS
+    middle = (own[[18, 21]][:, None, None] + MARGIN) * CELLS - 0.5
+    slope = towards[:2] / towards[2]
+    still = (lens * slope + middle).astype(np.float32)
+    moved = (lens * (origin[:2, None, None] - origin[2] * slope)).astype(np.float32)
+    return Rays(still, moved, float(origin[2]), (length / towards[2]).astype(np.float32))
 
 
 def trace(shape: Shape, own: np.ndarray, camera: np.ndarray, size: int) -> Hits:
     """March along the rays of a camera until they meet the surface.
+
+    Every second ray is marched; where those around a pixel agree, its own meeting lies between theirs and is found by
+    secants, elsewhere it is marched as well.
 
     Args:
         shape: Of the person.
@@ -106,87 +131,130 @@ def trace(shape: Shape, own: np.ndarray, camera: np.ndarray, size: int) -> Hits:
     Raises:
         ValueError: See `rays_between`.
     """
-    rays = rays_between(own, camera, size)
+    rays, coarse = rays_between(own, camera, size), rays_between(own, camera, size // 2)
     walls = np.stack([shape.front, shape.back], axis=-1)
     near, far = float(shape.front[shape.inside].min()), float(shape.back[shape.inside].max())
     depths = np.linspace(near - RIM, far + RIM, STEPS).astype(np.float32)
-    step, pixel = depths[1] - depths[0], near / (own[16] * size)
-    came, left = (np.zeros(size * size, np.int32) for _ in range(2))  # step at which a ray is in, and out
-    least, closest = np.full(size * size, np.inf, np.float32), np.zeros(size * size, np.float32)
-    within = np.zeros(size * size, bool)
-    for number, depth in enumerate(depths):
-        value = _value(walls, rays.places(depth), depth)
-        now = value <= 0
-        came[now & (came == 0)] = number
-        left[within & ~now & (left == 0)] = number
-        within = now
-        closer = value < least
-        np.copyto(least, value, where=closer)
-        closest[closer] = depth
-    hit = came > 0
-    coverage = hit.astype(np.float32)
-    entry, leave = closest, closest.copy()
-    entry[hit] = _crossing(walls, rays, np.flatnonzero(hit), depths[came[hit] - 1], depths[came[hit]])
-    left[hit & (left == 0)] = STEPS - 1
-    leave[hit] = _crossing(walls, rays, np.flatnonzero(hit), depths[left[hit]], depths[left[hit] - 1])
-    grazing = np.flatnonzero(~hit & (least < GRAZING * step))
-    entry[grazing], value = _closest(walls, rays, grazing, closest[grazing], step)
-    leave[grazing] = entry[grazing]
-    coverage[grazing] = np.clip(1 - value / pixel, 0, 1)
-    places, ends = rays.places(entry), rays.places(leave)
-    around = _looked_up(walls, places)
-    behind = (2 * entry > around.sum(axis=1)) & (coverage > 0)
-    distance = np.where(coverage > 0, (entry - rays.start) * rays.stretch, 0)
-    square = (size, size)
-    return Hits(
-        np.column_stack([places, entry]).astype(np.float32).reshape(*square, 3),
-        np.column_stack([ends, leave]).astype(np.float32).reshape(*square, 3),
-        behind.reshape(square),
-        coverage.reshape(square),
-        distance.astype(np.float32).reshape(square),
+    step = depths[1] - depths[0]
+    guess = _march(walls, coarse, depths)
+    kernel = np.ones((3, 3), np.uint8)
+    low, high, leave = (
+        cv2.resize(values, (size, size), interpolation=cv2.INTER_NEAREST)
+        for values in (cv2.erode(guess.entry, kernel), cv2.dilate(guess.entry, kernel), guess.leave)
     )
+    empty = cv2.resize(cv2.erode(guess.least, kernel), (size, size), interpolation=cv2.INTER_NEAREST)
+    alike = high - low < 2 * step
+    missed = (low == FAR) & (empty > 3 * step)
+    smooth = np.flatnonzero(alike & ~missed & (low < FAR))
+    entry, closest = np.full((size, size), np.float32(FAR)), np.full((size, size), np.float32(FAR))
+    least = np.full((size, size), np.float32(FAR))
+    found, good = _secants(walls, rays.some(smooth), *(v.ravel()[smooth] for v in (low - step, high + step)))
+    entry.ravel()[smooth[good]] = found[good]
+    todo = ~missed
+    todo.ravel()[smooth[good]] = False
+    edges = np.flatnonzero(todo)
+    fine = _march(walls, rays.some(edges), depths)
+    for values, made in (
+        (entry, fine.entry),
+        (leave, fine.leave),
+        (least, fine.least),
+        (closest, fine.closest),
+    ):
+        values.ravel()[edges] = made.ravel()[: len(edges)]
+    coverage = (entry < FAR).astype(np.float32)
+    grazing = np.flatnonzero((entry == FAR) & (least < GRAZING * step))
+    depth, value = _closest(walls, rays.some(grazing), closest.ravel()[grazing], float(step))
+    entry.ravel()[grazing] = leave.ravel()[grazing] = depth
+    coverage.ravel()[grazing] = np.clip(1 - value / (near / (own[16] * size)), 0, 1)
+    entry, leave = np.minimum(entry, far), np.minimum(leave, far)
+    at = rays.cells(entry)
+    behind = (2 * entry > _looked_up(walls, at).sum(axis=-1)) & (coverage > 0)
+    distance = np.where(coverage > 0, (entry - rays.start) * rays.stretch, 0)
+    return Hits(_places(at), entry, _places(rays.cells(leave)), behind, coverage, distance)
 
 
 def sampled(picture: np.ndarray, places: np.ndarray, how: int = cv2.INTER_LINEAR) -> np.ndarray:
     """Values of a picture over crop and margins at places `(H, W, 2)` in sides of the crop."""
-    at = ((places + MARGIN) * (len(picture) / (1 + 2 * MARGIN)) - 0.5).astype(np.float32)
+    at = (places + np.float32(MARGIN)) * np.float32(len(picture) / (1 + 2 * MARGIN)) - np.float32(0.5)
     return cv2.remap(picture, at[..., 0], at[..., 1], how, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _looked_up(walls: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Front and back at flat places `(N, 2)`, `(N, 2)`."""
-    count = len(places)
-    rows = -(-count // WIDTH)
-    square = np.zeros((rows * WIDTH, 2), np.float32)
-    square[:count] = places
-    return sampled(walls, square.reshape(rows, WIDTH, 2)).reshape(-1, 2)[:count]
+def _places(cells: np.ndarray) -> np.ndarray:
+    """Cells `(2, H, W)` as places `(H, W, 2)` in sides of the crop."""
+    return (np.moveaxis(cells, 0, -1) + np.float32(0.5)) * np.float32(1 / CELLS) - np.float32(MARGIN)
 
 
-def _value(walls: np.ndarray, places: np.ndarray, depth: np.ndarray | float) -> np.ndarray:
-    """About the distance from the surface, `(N,)`: negative inside."""
-    found = _looked_up(walls, places)
-    return np.maximum(found[:, 0] - depth, depth - found[:, 1])
+def _looked_up(walls: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    return cv2.remap(walls, cells[0], cells[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _crossing(
-    walls: np.ndarray, rays: Rays, some: np.ndarray, outer: np.ndarray, inner: np.ndarray
-) -> np.ndarray:
+def _value(walls: np.ndarray, rays: Rays, depth: np.ndarray | np.float32) -> np.ndarray:
+    """About the distance from the surface, `(H, W)`: negative inside."""
+    found = _looked_up(walls, rays.cells(depth))
+    return np.maximum(found[..., 0] - depth, depth - found[..., 1])
+
+
+def _march(walls: np.ndarray, rays: Rays, depths: np.ndarray) -> Marched:
+    """Go along rays in equal steps, and halve the steps at which they enter and leave."""
+    shape = rays.still.shape[1:]
+    came, left = (np.zeros(shape, np.int32) for _ in range(2))
+    least, closest = np.full(shape, np.float32(FAR)), np.full(shape, np.float32(FAR))
+    within = np.zeros(shape, bool)
+    for number, depth in enumerate(depths):
+        value = _value(walls, rays, depth)
+        now = value <= 0
+        np.copyto(came, number, where=now & (came == 0))
+        np.copyto(left, number, where=within & ~now & (left == 0))
+        closer = value < least
+        np.copyto(least, value, where=closer)
+        np.copyto(closest, depth, where=closer)
+        within = now
+    hit = came > 0
+    left[hit & (left == 0)] = len(depths) - 1
+    entry = _halved(walls, rays, depths[np.maximum(came - 1, 0)], depths[came])
+    leave = _halved(walls, rays, depths[left], depths[np.maximum(left - 1, 0)])
+    far = np.float32(FAR)
+    return Marched(np.where(hit, entry, far), np.where(hit, leave, far), least, closest)
+
+
+def _halved(walls: np.ndarray, rays: Rays, outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
     """Depths at which rays cross the surface between a depth outside and one inside: bisection."""
-    for _ in range(REFINEMENTS):
+    for _ in range(HALVINGS):
         middle = (outer + inner) / 2
-        within = _value(walls, rays.places(middle, some), middle) <= 0
+        within = _value(walls, rays, middle) <= 0
         outer, inner = np.where(within, outer, middle), np.where(within, middle, inner)
     return (outer + inner) / 2
 
 
-def _closest(
-    walls: np.ndarray, rays: Rays, some: np.ndarray, nearest: np.ndarray, step: float
+def _secants(
+    walls: np.ndarray, rays: Rays, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depths at which rays come closest to the surface, and how close."""
-    best, depth = np.full(len(some), np.inf, np.float32), nearest.copy()
-    for shift in np.linspace(-1, 1, 17) * step:
-        at = (nearest + shift).astype(np.float32)
-        value = _value(walls, rays.places(at, some), at)
+    """Depths `(N,)` of the surface between others (Illinois' false position), and whether they enclosed it."""
+    count = len(low)
+    a, b = (np.resize(values, rays.stretch.shape) for values in (low, high))
+    first, second = _value(walls, rays, a), _value(walls, rays, b)
+    good = ((first > 0) & (second <= 0)).ravel()[:count]
+    middle = b
+    for _ in range(SECANTS):
+        middle = b - second * (b - a) / np.where(second == first, 1, second - first)
+        value = _value(walls, rays, middle)
+        within = value <= 0
+        a, first = np.where(within, a, middle), np.where(within, first / 2, value)
+        b, second = np.where(within, middle, b), np.where(within, value, second / 2)
+    return middle.ravel()[:count], good
+
+
+def _closest(
+    walls: np.ndarray, rays: Rays, nearest: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Depths `(N,)` at which rays come closest to the surface, and how close."""
+    count = len(nearest)
+    nearest = np.resize(nearest, rays.stretch.shape) if count else np.ones(rays.stretch.shape, np.float32)
+    best, depth = np.full(nearest.shape, np.float32(np.inf)), nearest.copy()
+    for shift in np.linspace(-1, 1, 17, dtype=np.float32) * np.float32(step):
+        at = nearest + shift
+        value = _value(walls, rays, at)
         closer = value < best
-        best[closer], depth[closer] = value[closer], at[closer]
-    return depth, best
+        np.copyto(best, value, where=closer)
+        np.copyto(depth, at, where=closer)
+    return depth.ravel()[:count], best.ravel()[:count]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 
+from faceforward.eg3d.cameras import pose, rotation_error
 from faceforward.faces.relief_fill import matched, smoothstep
 from faceforward.faces.relief_layers import Layers
 from faceforward.faces.relief_render import Hits, sampled, trace
 from faceforward.faces.relief_surface import Shape, to_world
 
 WELL, BADLY = 0.6, 0.25  # pixels of the photograph to one of the view: seen well from, hardly below
+FRESH = (1.0, 6.0)  # degrees away from the photograph's view over which traces of the silhouette go
 MIRRORED, GENERATED = 0.5, 0.25  # what a mirrored and a generated pixel count in the visibility
 
 
@@ -36,7 +39,7 @@ def shade(
         Picture `(size, size, 3)` uint8, depth `(size, size)` float32, visibility `(size, size)` float32.
     """
     hits = trace(shape, own, camera, size)
-    places = hits.entry[..., :2]
+    places = hits.entry
     front = sampled(layers.person, places, cv2.INTER_CUBIC)
     back = sampled(layers.reverse, places, cv2.INTER_CUBIC)
     colour = np.where(hits.behind[..., None], back, front)
@@ -53,11 +56,13 @@ def shade(
         made = matched(other.astype(np.float32), colour, seen)
         colour = colour + (made - colour) * rest[..., None]
         visibility = visibility + GENERATED * rest
-    return _composed(layers, hits, colour, visibility, size)
+    turned = float(rotation_error(*(pose(torch.from_numpy(label)) for label in (own, camera))))
+    fresh = float(smoothstep(np.float64(turned), *FRESH))
+    return _composed(layers, hits, colour, visibility, size, fresh)
 
 
 def density(places: np.ndarray) -> np.ndarray:
-    """How many pixels of the photograph one of the view shows in its worst direction, `(H, W)`, sides alike."""
+    """How many pixels of the photograph one of the view shows in its worst direction, `(H, W)`."""
     step = np.float32(len(places))
     dx = cv2.Sobel(places, cv2.CV_32F, 1, 0, ksize=3) * (step / 8)
     dy = cv2.Sobel(places, cv2.CV_32F, 0, 1, ksize=3) * (step / 8)
@@ -74,10 +79,10 @@ def share_known(mirror: np.ndarray) -> np.ndarray:
 
 def _mirrored(shape: Shape, layers: Layers, own: np.ndarray, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
     """Colours of the other side of the head, and how far each can be trusted in [0, 1]."""
-    world = to_world(hits.entry[..., :2].astype(np.float64), hits.entry[..., 2], own)
+    world = to_world(hits.entry.astype(np.float64), hits.depth, own)
     world[..., 0] *= -1
-    pose = own[:16].reshape(4, 4)
-    seen = (world - pose[:3, 3]) @ pose[:3, :3]
+    stand = own[:16].reshape(4, 4)
+    seen = (world - stand[:3, 3]) @ stand[:3, :3]
     places = seen[..., :2] / seen[..., 2:] * own[[16, 20]] + own[[18, 21]]
     places = places.astype(np.float32)
     depth = sampled(shape.front, places)
@@ -91,15 +96,15 @@ def _mirrored(shape: Shape, layers: Layers, own: np.ndarray, hits: Hits) -> tupl
 
 
 def _composed(
-    layers: Layers, hits: Hits, colour: np.ndarray, visibility: np.ndarray, size: int
+    layers: Layers, hits: Hits, colour: np.ndarray, visibility: np.ndarray, size: int, fresh: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The person over what is behind; where a soft edge of the front lies before the back, over that."""
-    first = sampled(layers.alpha, hits.entry[..., :2]).clip(0, 1) * hits.coverage
-    second = np.maximum(sampled(layers.alpha, hits.leave[..., :2]).clip(0, 1) * hits.coverage - first, 0)
+    first = sampled(layers.alpha, hits.entry).clip(0, 1) * hits.coverage
+    second = np.maximum(sampled(layers.alpha, hits.leave).clip(0, 1) * hits.coverage - first, 0)
     middle = (np.arange(size, dtype=np.float32) + 0.5) / size
     flat = np.stack(np.meshgrid(middle, middle), axis=-1)
-    behind = sampled(layers.behind, flat, cv2.INTER_CUBIC)
-    far = sampled(layers.reverse, hits.leave[..., :2], cv2.INTER_LINEAR)
+    behind = sampled(layers.behind + (layers.clean - layers.behind) * fresh, flat, cv2.INTER_CUBIC)
+    far = sampled(layers.reverse, hits.leave, cv2.INTER_LINEAR)
     rest = 1 - first - second
     picture = colour * first[..., None] + far * second[..., None] + behind * rest[..., None]
     own = sampled(layers.own, flat)

@@ -11,9 +11,9 @@ from scipy.sparse import csr_array, diags_array, eye_array, kron
 from scipy.sparse.linalg import splu
 from scipy.spatial import Delaunay
 
-from faceforward.eg3d import cameras
 from faceforward.faces.mean_face import MeanFace, mean_face
 from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE
+from faceforward.faces.relief_fill import fill
 
 MARGIN = 0.25  # around the crop, in its sides, over which the surface goes on
 CELLS = 96  # of the grid along a side of the crop
@@ -23,6 +23,9 @@ LOWEST, HIGHEST = -0.25, 0.4  # heights between which the head's own axis tips t
 RIM = 0.012  # least thickness in front of and behind the middle, world units
 DEPTH_BEHIND = 0.25  # of the back of the head behind its middle
 ROUNDING = 0.2  # distance from the silhouette over which the back of the head rounds off
+COVERED = 0.04  # of a cell, from which the surface reaches into it
+EDGE = 3  # cells between a face and the silhouette up to which its own edge is the silhouette
+TURNED = 0.015  # depth between two sheets of a face's mesh, world units
 BEND, PULL = 0.6, 0.02  # of the surface's squared thickness against being bent and being sloped, cells
 NECK = (0.11, 0.055, (-0.3, -0.55), 0.15)  # half width, depth of its front, heights, how much it counts
 
@@ -87,11 +90,11 @@ def build_shape(points: np.ndarray, label: np.ndarray, size: int, alpha: np.ndar
     mean = mean_face()
     places = (points[:, :2] + 0.5) / size
     depths = face_depths(points, label, size, mean)
-    face = _drawn(places, depths, _triangles())
-    middle = _middle(label)
-    inside = alpha > 0.04
+    face, hidden = (_drawn(places, depths, _triangles(), sign) for sign in (1, -1))
     seen = np.isfinite(face)
-    inside |= seen
+    inside = (alpha > COVERED) | seen
+    unit = _middle(label) / (CELLS * label[16])  # of a cell in the world
+    middle = _bent(_middle(label), np.where(seen, face, 0), seen, inside)
     wanted, weight = np.zeros((2, NODES, NODES))
     weight[~inside] = 1
     wanted[seen] = np.maximum(middle[seen] - face[seen], RIM) ** 2
@@ -102,15 +105,31 @@ def build_shape(points: np.ndarray, label: np.ndarray, size: int, alpha: np.ndar
             weight[row, column] = NECK[3]
     squared = _smooth(wanted, weight)
     front = middle - np.sqrt(np.maximum(squared, RIM**2))
-    near = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) / CELLS / label[16] * middle
+    near = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) * unit
     near = cv2.GaussianBlur(near, (0, 0), 1.5)
-    rounded = np.sqrt(1 - (1 - np.clip(near / ROUNDING, 0, 1)) ** 2)
-    back = middle + np.maximum(DEPTH_BEHIND * rounded, RIM)
-    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) / CELLS / label[16] * middle
+    behind = DEPTH_BEHIND * np.sqrt(1 - (1 - np.clip(near / ROUNDING, 0, 1)) ** 2)
+    turned = seen & (hidden > face + TURNED)  # the far cheek, behind the near one
+    known = cv2.GaussianBlur(turned.astype(np.float32), (0, 0), 1) * turned
+    cheek = fill(np.where(turned, hidden - middle, 0)[..., None].astype(np.float32), known)[..., 0]
+    share = cv2.GaussianBlur(turned.astype(np.float32), (0, 0), 3)
+    behind += (np.where(turned, hidden - middle, cheek) - behind) * np.maximum(share, turned)
+    back = middle + np.maximum(behind, RIM)
+    away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) * unit
     front, back = np.where(inside, front, middle + away), np.where(inside, back, middle - away)
     soft = cv2.GaussianBlur(seen.astype(np.float32), (0, 0), 1)
     solid = to_world(places, depths, label)
     return Shape(front.astype(np.float32), back.astype(np.float32), inside, soft, solid)
+
+
+def _bent(plane: np.ndarray, face: np.ndarray, seen: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The middle, through the silhouette: of a turned head's far cheek that lies before the head's own middle."""
+    rim = inside & (cv2.erode(inside.astype(np.uint8), np.ones((3, 3))) == 0)
+    close = cv2.dilate((~inside).astype(np.uint8), np.ones((2 * EDGE + 1, 2 * EDGE + 1))) > 0
+    edge = seen & close
+    near = cv2.dilate(edge.astype(np.uint8), np.ones((2 * EDGE + 3, 2 * EDGE + 3))) > 0
+    known = (edge | (rim & ~near)).astype(np.float32)
+    shift = np.where(edge, face - plane, 0)[..., None].astype(np.float32)
+    return plane + cv2.GaussianBlur(fill(shift, known)[..., 0], (0, 0), 2)
 
 
 def nodes() -> np.ndarray:
@@ -151,8 +170,8 @@ def _triangles() -> np.ndarray:
     return np.asarray(Delaunay(np.stack([np.arctan2(x, z + 0.4), y], axis=1)).simplices)
 
 
-def _drawn(places: np.ndarray, depths: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Depth of the nearest triangle at each node, `(NODES, NODES)`; nan where there is none."""
+def _drawn(places: np.ndarray, depths: np.ndarray, triangles: np.ndarray, sign: int = 1) -> np.ndarray:
+    """Depth of the nearest triangle at each node (of the farthest with sign -1), `(NODES, NODES)`, or nan."""
     drawn = np.full((NODES, NODES), np.inf)
     at = (places + MARGIN) * CELLS - 0.5
     for corners in triangles:
@@ -170,9 +189,10 @@ def _drawn(places: np.ndarray, depths: np.ndarray, triangles: np.ndarray) -> np.
         first = 1 - second - third
         within = np.minimum(np.minimum(first, second), third) >= -1e-6
         depth = first * depths[corners[0]] + second * depths[corners[1]] + third * depths[corners[2]]
+        depth *= sign
         block = drawn[low[1] : high[1] + 1, low[0] : high[0] + 1]
         block[within] = np.minimum(block, depth)[within]
-    return np.where(np.isfinite(drawn), drawn, np.nan)
+    return np.where(np.isfinite(drawn), sign * drawn, np.nan)
 
 
 def _smooth(wanted: np.ndarray, weight: np.ndarray) -> np.ndarray:

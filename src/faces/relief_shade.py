@@ -1,20 +1,54 @@
-"""Colours of a relief's view: the photograph, its mirror image, a generator's picture, by how well each sees."""
+"""Colours of a relief's view: the photograph, its mirror image, a generator's picture, by how they see it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import torch
 
-from faceforward.eg3d.cameras import pose, rotation_error
+from faceforward.eg3d import cameras
 from faceforward.faces.relief_fill import matched, smoothstep
 from faceforward.faces.relief_layers import Layers
-from faceforward.faces.relief_render import Hits, sampled, trace
+from faceforward.faces.relief_render import sampled, trace
 from faceforward.faces.relief_surface import Shape, to_world
 
 WELL, BADLY = 0.6, 0.25  # pixels of the photograph to one of the view: seen well from, hardly below
-FRESH = (1.0, 6.0)  # degrees away from the photograph's view over which traces of the silhouette go
 MIRRORED, GENERATED = 0.5, 0.25  # what a mirrored and a generated pixel count in the visibility
+FRESH = (1.0, 6.0)  # degrees away from the photograph's view over which traces of the silhouette go
+TURNED = (6.0, 14.0)  # yaw of a photograph, from which its mirror image shows another side of the head
+NEARER = (
+    -10.0,
+    2.0,
+)  # degrees by which the mirrored camera is nearer, until the far side's outline is its own
+HEAD = (-0.26, -0.18)  # heights over which shoulders, which turn by themselves, become the symmetric head
+AGREEING = (0.02, 0.05)  # distance between a head and its mirror image at which they are the same
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What one photograph shows of the person under a camera, `(H, W)` float32 each.
+
+    Attributes:
+        colour: `(H, W, 3)` of the person, 0 to 255.
+        alpha: How much of the pixel they cover.
+        quality: How well the photograph saw it, in [0, 1]; 0 on the back.
+        behind: 1 on the back of the head and beside it.
+        distance: From the camera, along the ray.
+        height: Of the point in the world.
+    """
+
+    colour: np.ndarray
+    alpha: np.ndarray
+    quality: np.ndarray
+    behind: np.ndarray
+    distance: np.ndarray
+    height: np.ndarray
+
+    def mirrored(self) -> Look:
+        """The same flipped left to right."""
+        return Look(*(getattr(self, field.name)[:, ::-1] for field in fields(self)))
 
 
 def shade(
@@ -38,76 +72,105 @@ def shade(
     Returns:
         Picture `(size, size, 3)` uint8, depth `(size, size)` float32, visibility `(size, size)` float32.
     """
-    hits = trace(shape, own, camera, size)
-    places = hits.entry
-    front = sampled(layers.person, places, cv2.INTER_CUBIC)
-    back = sampled(layers.reverse, places, cv2.INTER_CUBIC)
-    colour = np.where(hits.behind[..., None], back, front)
-    seen = np.where(hits.behind, 0, smoothstep(density(places), BADLY, WELL)).astype(np.float32)
-    seen *= hits.coverage > 0
-    mirror, share = _mirrored(shape, layers, own, hits)
-    share = share * (1 - seen)
-    if share.max() > 0.02:
-        mirror = matched(mirror, colour, seen * (share_known(mirror)))
-        colour = colour + (mirror - colour) * share[..., None]
-    visibility = seen + MIRRORED * share
+    seen = look(shape, layers, own, camera, size)
+    visibility = seen.quality
+    turned = float(smoothstep(abs(_yaw(own)), *TURNED))
+    if turned > 0:
+        flipped = cameras.mirrored(torch.from_numpy(camera)).numpy()
+        seen, visibility = _joined(
+            seen, look(shape, layers, own, flipped, size).mirrored(), turned, _apart(own, flipped, camera)
+        )
+    colour = seen.colour
     if other is not None:
-        rest = (1 - seen - share) * (hits.coverage > 0)
-        made = matched(other.astype(np.float32), colour, seen)
+        rest = (1 - np.minimum(visibility / MIRRORED, 1)) * (seen.alpha > 0)
+        made = matched(other.astype(np.float32), colour, visibility)
         colour = colour + (made - colour) * rest[..., None]
         visibility = visibility + GENERATED * rest
-    turned = float(rotation_error(*(pose(torch.from_numpy(label)) for label in (own, camera))))
-    fresh = float(smoothstep(np.float64(turned), *FRESH))
-    return _composed(layers, hits, colour, visibility, size, fresh)
+    middle = (np.arange(size, dtype=np.float32) + 0.5) / size
+    flat = np.stack(np.meshgrid(middle, middle), axis=-1)
+    fresh = smoothstep(_degrees(own, camera), *FRESH)
+    behind = sampled(
+        layers.behind + (layers.clean - layers.behind) * np.float32(fresh), flat, cv2.INTER_CUBIC
+    )
+    picture = behind + (colour - behind) * seen.alpha[..., None]
+    seen_behind = sampled(layers.own, flat) * (1 - seen.alpha)
+    return (
+        np.rint(np.clip(picture, 0, 255)).astype(np.uint8),
+        np.where(seen.alpha > 0.5, seen.distance, 0).astype(np.float32),
+        (visibility * seen.alpha + seen_behind).clip(0, 1).astype(np.float32),
+    )
+
+
+def look(shape: Shape, layers: Layers, own: np.ndarray, camera: np.ndarray, size: int) -> Look:
+    """See the person under a camera, by one photograph alone; see `shade`.
+
+    Where a soft edge of the front lies before the back of the head, that is seen through it.
+    """
+    hits = trace(shape, own, camera, size)
+    front = sampled(layers.person, hits.entry, cv2.INTER_CUBIC)
+    back = sampled(layers.reverse, hits.entry, cv2.INTER_LINEAR)
+    far = sampled(layers.reverse, hits.leave, cv2.INTER_LINEAR)
+    first = sampled(layers.alpha, hits.entry).clip(0, 1) * hits.coverage
+    second = np.maximum(sampled(layers.alpha, hits.leave).clip(0, 1) * hits.coverage - first, 0)
+    alpha = first + second
+    colour = np.where(hits.behind[..., None], back, front)
+    colour = colour + (far - colour) * (second / np.maximum(alpha, 1e-3))[..., None]
+    quality = smoothstep(density(hits.entry), BADLY, WELL) * ~hits.behind * first
+    world = to_world(hits.entry, hits.depth, own.astype(np.float32))
+    behind = (hits.behind | (hits.coverage == 0)).astype(np.float32)
+    return Look(colour, alpha, quality.astype(np.float32), behind, hits.distance, world[..., 1])
 
 
 def density(places: np.ndarray) -> np.ndarray:
-    """How many pixels of the photograph one of the view shows in its worst direction, `(H, W)`."""
+    """How many pixels of the photograph one of the view shows in its worst direction, `(H, W)` float32.
+
+    Args:
+        places: `(H, W, 2)` float32 in sides of the crop; H is the view's side.
+    """
     step = np.float32(len(places))
-    dx = cv2.Sobel(places, cv2.CV_32F, 1, 0, ksize=3) * (step / 8)
-    dy = cv2.Sobel(places, cv2.CV_32F, 0, 1, ksize=3) * (step / 8)
+    smooth = cv2.GaussianBlur(places, (0, 0), len(places) / 256)  # the surface is made of facets
+    dx = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, ksize=3) * (step / 8)
+    dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, ksize=3) * (step / 8)
     a, b, c, d = dx[..., 0], dy[..., 0], dx[..., 1], dy[..., 1]
     total, area = a * a + b * b + c * c + d * d, a * d - b * c
     root = np.sqrt(np.maximum(total**2 - 4 * area**2, 0))
     return np.sqrt(np.maximum((total - root) / 2, 0))
 
 
-def share_known(mirror: np.ndarray) -> np.ndarray:
-    """1 where there is a mirrored colour."""
-    return (mirror.sum(axis=-1) > 0).astype(np.float32)
+def _joined(seen: Look, mirror: Look, turned: float, nearer: float) -> tuple[Look, np.ndarray]:
+    """The photograph's look completed by its mirror image's, and the visibility.
+
+    Args:
+        seen: By the photograph.
+        mirror: By its mirror image.
+        turned: How far that shows another side, in [0, 1].
+        nearer: Degrees by which its camera is nearer.
+    """
+    agree = 1 - smoothstep(np.abs(seen.distance - mirror.distance), *AGREEING)
+    both = seen.quality * mirror.quality * agree
+    colour = matched(mirror.colour, seen.colour, both.astype(np.float32))
+    height = np.where(mirror.alpha > 0, mirror.height, seen.height)
+    outline = turned * smoothstep(nearer, *NEARER) * smoothstep(height, *HEAD)
+    better = turned * (1 - seen.quality) * mirror.quality * agree
+    share = np.where(seen.behind > 0, outline, better).astype(np.float32)
+    share = cv2.GaussianBlur(share, (0, 0), len(share) / 400)
+    alpha = seen.alpha + (mirror.alpha - seen.alpha) * share
+    weight = (share * mirror.alpha / np.maximum(alpha, 1e-3)).clip(0, 1)
+    mixed = seen.colour + (colour - seen.colour) * weight[..., None]
+    distance = np.where(share > 0.5, mirror.distance, seen.distance)
+    visibility = seen.quality * (1 - share) + MIRRORED * mirror.quality * share
+    return Look(mixed, alpha, seen.quality, seen.behind, distance, seen.height), visibility
 
 
-def _mirrored(shape: Shape, layers: Layers, own: np.ndarray, hits: Hits) -> tuple[np.ndarray, np.ndarray]:
-    """Colours of the other side of the head, and how far each can be trusted in [0, 1]."""
-    world = to_world(hits.entry.astype(np.float64), hits.depth, own)
-    world[..., 0] *= -1
-    stand = own[:16].reshape(4, 4)
-    seen = (world - stand[:3, 3]) @ stand[:3, :3]
-    places = seen[..., :2] / seen[..., 2:] * own[[16, 20]] + own[[18, 21]]
-    places = places.astype(np.float32)
-    depth = sampled(shape.front, places)
-    apart = np.abs(seen[..., 2] - depth).astype(np.float32)
-    alpha = sampled(layers.alpha, places)
-    inside = ((places > 0) & (places < 1)).all(axis=-1)
-    trust = smoothstep(density(places), BADLY, WELL) * (1 - smoothstep(apart, 0.02, 0.05))
-    trust = trust * smoothstep(alpha, 0.8, 0.99) * inside * (hits.coverage > 0)
-    trust = cv2.GaussianBlur(cv2.erode(trust.astype(np.float32), np.ones((5, 5))), (0, 0), 3)
-    return sampled(layers.person, places, cv2.INTER_LINEAR), trust
+def _yaw(label: np.ndarray) -> float:
+    return float(cameras.angles(cameras.pose(torch.from_numpy(label)))[0])
 
 
-def _composed(
-    layers: Layers, hits: Hits, colour: np.ndarray, visibility: np.ndarray, size: int, fresh: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The person over what is behind; where a soft edge of the front lies before the back, over that."""
-    first = sampled(layers.alpha, hits.entry).clip(0, 1) * hits.coverage
-    second = np.maximum(sampled(layers.alpha, hits.leave).clip(0, 1) * hits.coverage - first, 0)
-    middle = (np.arange(size, dtype=np.float32) + 0.5) / size
-    flat = np.stack(np.meshgrid(middle, middle), axis=-1)
-    behind = sampled(layers.behind + (layers.clean - layers.behind) * fresh, flat, cv2.INTER_CUBIC)
-    far = sampled(layers.reverse, hits.leave, cv2.INTER_LINEAR)
-    rest = 1 - first - second
-    picture = colour * first[..., None] + far * second[..., None] + behind * rest[..., None]
-    own = sampled(layers.own, flat)
-    image = np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
-    depth = np.where(first + second > 0.5, hits.distance, 0).astype(np.float32)
-    return image, depth, (visibility * first + own * rest).clip(0, 1).astype(np.float32)
+def _degrees(label: np.ndarray, other: np.ndarray) -> float:
+    """Between the views of two cameras."""
+    return float(cameras.rotation_error(*(cameras.pose(torch.from_numpy(each)) for each in (label, other))))
+
+
+def _apart(own: np.ndarray, flipped: np.ndarray, camera: np.ndarray) -> float:
+    """By how many degrees the mirror image's camera is nearer to a view than the photograph's own."""
+    return _degrees(own, camera) - _degrees(own, flipped)

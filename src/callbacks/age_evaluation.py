@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,9 +15,12 @@ from faceforward.callbacks.edits import ValidationEdits, warn_without_validation
 from faceforward.callbacks.ranks import gather, share, together
 from faceforward.errors import ConfigurationError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
-from faceforward.faces.identity import DlibEmbedder, Embedder, distance
+from faceforward.faces.identity import DlibEmbedder, Embedder
 from faceforward.metrics.age import AgeError
+from faceforward.metrics.calibration import read_calibration, shipped_calibration
 from faceforward.metrics.identity import IdentityDistance
+from faceforward.metrics.intervals import mean_interval
+from faceforward.metrics.measure import measure
 from faceforward.metrics.thresholds import DLIB_RECOGNITION
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ALWAYS = ("age_mae", "age_bias", "age_spearman", "identity")
+CALIBRATED = ("age_mae_calibrated", "choice")
 
 
 class AgeEvaluation(Callback):
@@ -33,9 +38,17 @@ class AgeEvaluation(Callback):
     `val/age_mae` and `val/age_bias` (mean of estimated - asked for) in years, `val/age_bias_<from>` for each
     decade of target ages, `val/age_spearman` over all edits; `val/identity`, the mean descriptor distance of
     an edit to its photograph, and `val/identity_share`, the share below the threshold of the age shown (see
-    `IdentityDistance`). They hold the estimator's own error as well; where the data module gives latents, the
-    photograph is what the autoencoder makes of them. `train.py test` gives the same as `test/...` of the test
-    split. An `AgeEditing` of the same plan shares the edits.
+    `IdentityDistance`); where the data module gives latents, the photograph is what the autoencoder makes of
+    them. `train.py test` gives the same as `test/...` of the test split. An `AgeEditing` of the same plan
+    shares the edits.
+
+    Those hold the estimator's own error as well: a reader that takes 70 for 62 rates a model that overshoots
+    above a perfect one. So where the calibration knows the estimator there are also
+    `val/age_mae_calibrated` (see `Calibration.corrected`) with `_low` and `_high`, the ends of its 95 %
+    interval over photographs, `val/age_bias_calibrated`, and, with thresholds, `val/choice`, by which
+    checkpoints and early stopping choose: the calibrated error over that of real photographs of the same
+    ages, plus the share of edits that no longer pass for the person. It is 1 for perfect pictures; neither
+    a model that changes nothing nor one that draws somebody else of the right age comes near.
 
     Args:
         edits: Which photographs, to which ages, with which weights.
@@ -44,6 +57,7 @@ class AgeEvaluation(Callback):
         embedder: Compares faces; None takes dlib's.
         thresholds: First age of each band -> distance, of the embedder; None has dlib's for dlib's and gives
             no share for another.
+        calibration: Table of `faceforward evaluate --calibrate`; None takes the package's.
 
     Raises:
         ConfigurationError: `every_n_validations` is below 1, or the weights of a network are missing.
@@ -61,6 +75,7 @@ class AgeEvaluation(Callback):
         estimator: AgeEstimator | None = None,
         embedder: Embedder | None = None,
         thresholds: dict[int, float] | None = None,
+        calibration: str | None = None,
     ) -> None:
         if every_n_validations < 1:
             raise ConfigurationError(f"every_n_validations is {every_n_validations}: give at least 1")
@@ -70,6 +85,9 @@ class AgeEvaluation(Callback):
         self.embedder = embedder or DlibEmbedder()
         dlib = isinstance(self.embedder, DlibEmbedder)
         self.thresholds = thresholds or (DLIB_RECOGNITION if dlib else None)
+        self.calibration = (
+            shipped_calibration() if calibration is None else read_calibration(Path(calibration))
+        )
         self._validations = 0
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -130,12 +148,15 @@ class AgeEvaluation(Callback):
         mine = len(share(self.edits.count, trainer))
         rows = torch.full((mine, len(self.edits.plan.target_ages), 2), torch.nan)
         for photo in edited:
-            images = list(photo.images.values())
-            years = [estimate.years for estimate in self.estimator.estimate(images)]
-            descriptors = self.embedder.embed([photo.source, *images])
-            distances = distance(descriptors[1:], descriptors[:1])
-            measured = np.stack([years, distances], axis=1)
-            rows[photo.place // trainer.world_size] = torch.from_numpy(measured).float()
+            found = measure(
+                photo.source,
+                photo.images,
+                age=photo.age,
+                readers=[self.estimator],
+                embedder=self.embedder,
+            )
+            measured = [[p.years[self.estimator.name], p.distance] for p in found.pictures]
+            rows[photo.place // trainer.world_size] = torch.tensor(measured)
         return rows
 
     def figures(self, rows: torch.Tensor, split: str = "val") -> dict[str, float]:
@@ -150,7 +171,7 @@ class AgeEvaluation(Callback):
         there = torch.isfinite(rows).all(dim=2)
         if not there.any():
             logger.warning("no photograph could be edited: the figures of AgeEvaluation are nan")
-            return {f"{split}/{name}": float("nan") for name in ALWAYS}
+            return {f"{split}/{name}": float("nan") for name in (*ALWAYS, *CALIBRATED)}
         asked, measured = targets[there], rows[there]
         ages = AgeError(sync_on_compute=False)
         ages.update(measured[:, 0], asked)
@@ -158,8 +179,28 @@ class AgeEvaluation(Callback):
         figures = {f"age_{name}": found[name] for name in ("mae", "bias", "spearman")}
         figures |= {name.replace("bias/", "age_bias_"): v for name, v in found.items() if "bias/" in name}
         figures["identity"] = measured[:, 1].mean()
+        figures |= self._calibrated(measured[:, 0], asked, torch.where(there)[0])
         if self.thresholds is not None:
             people = IdentityDistance(thresholds=self.thresholds, sync_on_compute=False)
             people.update(measured[:, 1], ages=asked)
             figures["identity_share"] = people.compute()["share"]
+            if "age_mae_calibrated" in figures:
+                floor = self.calibration.spread(self.estimator.name, asked.numpy()).mean()
+                figures["choice"] = figures["age_mae_calibrated"] / floor + 1 - figures["identity_share"]
         return {f"{split}/{name}": float(value) for name, value in figures.items()}
+
+    def _calibrated(
+        self, years: torch.Tensor, asked: torch.Tensor, photographs: torch.Tensor
+    ) -> dict[str, float]:
+        """Calibrated figures of edits `(n,)` of some photographs; empty for an unknown estimator."""
+        name = self.estimator.name
+        if name not in self.calibration.readers:
+            return {}
+        error = self.calibration.corrected(name, years.double().numpy(), asked.double().numpy())
+        found = mean_interval(np.abs(error), photographs.tolist(), over="photographs", rounds=2000)
+        return {
+            "age_mae_calibrated": found.value,
+            "age_mae_calibrated_low": found.low,
+            "age_mae_calibrated_high": found.high,
+            "age_bias_calibrated": float(error.mean()),
+        }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from faceforward.metrics.measure import Measures
     from faceforward.records import Gender
 
+IDENTICAL = 100.0  # dB that stand for the infinite PSNR of pixels in which nothing changed
+
 
 @dataclass(frozen=True, eq=False)
 class MeasuredCase:
@@ -178,8 +180,8 @@ def picture_columns(
                 put(f"keeping/women/{reader}", place, share - case.measures.women[reader])
         for name in MEASURES[1:]:
             value = getattr(picture, name)
-            if math.isfinite(value):
-                put(f"keeping/{name}", place, value)
+            if not math.isnan(value):
+                put(f"keeping/{name}", place, min(value, IDENTICAL))
     _calibrated(values, target, calibration)
     _near(values, target, age, near, thresholds)
     return Columns(

@@ -1,5 +1,6 @@
 """Figures of edits while training: what they are, and that others can monitor them."""
 
+import json
 import math
 
 import pytest
@@ -16,13 +17,15 @@ from faceforward.datamodules.labelled_folder import LabelledFolder
 from faceforward.errors import ConfigurationError
 from faceforward.faces.age import DlibAgeEstimator
 from faceforward.faces.identity import DlibEmbedder, distance
+from faceforward.metrics.calibration import AgePoint, Calibration
 from tiny_training import QUIET, latents, specialization, tiny_trainer
 from training_data import write_archive
 
 pytestmark = QUIET
 PLAN = EditPlan(target_ages=(15, 20, 60), photos=2, steps=2)
 NAMES = {"age_mae", "age_bias", "age_bias_10", "age_bias_20", "age_bias_60", "age_spearman", "identity",
-         "identity_share"}  # fmt: skip
+         "identity_share", "age_mae_calibrated", "age_mae_calibrated_low", "age_mae_calibrated_high",
+         "age_bias_calibrated", "choice"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +141,40 @@ def test_thresholds_belong_to_their_embedder():
     found = own.figures(rows)
     assert found["val/identity_share"] == pytest.approx(2 / 3)
     assert (found["val/age_mae"], found["val/age_spearman"], found["val/identity"]) == (0, 1, 3)
+
+
+class Shifted:
+    """A reader of ages that nothing is known of."""
+
+    name = "shifted"
+
+    def estimate(self, images):
+        return []
+
+
+def table(folder, bias, reader="dlib-age-gender"):
+    """A calibration file with one bias at all ages."""
+    point = AgePoint(40.0, 100, 100, bias, bias - 1, bias + 1, 6.0, 5.0)
+    path = folder / f"{bias}.json"
+    path.write_text(json.dumps(Calibration({reader: (point,)}).as_json()))
+    return str(path)
+
+
+def test_a_readers_shift_is_taken_off_by_its_calibration(tmp_path):
+    rows = torch.tensor([[[5.0, 0.1], [10.0, 0.1], [50.0, 0.1]], [[5.0, 0.1], [12.0, 0.9], [50.0, 0.1]]])
+    found = AgeEvaluation(PLAN, calibration=table(tmp_path, -10.0)).figures(rows)
+    assert found["val/age_mae"] == pytest.approx((10 * 5 + 8) / 6)
+    assert found["val/age_mae_calibrated"] == pytest.approx(2 / 6)
+    assert found["val/age_bias_calibrated"] == pytest.approx(2 / 6)
+    assert found["val/age_mae_calibrated_low"] <= 2 / 6 <= found["val/age_mae_calibrated_high"]
+    assert found["val/choice"] == pytest.approx(2 / 6 / 5 + 1 / 6)  # one of six is somebody else
+
+
+def test_without_a_calibration_of_the_reader_there_is_none():
+    rows = torch.tensor([[[5.0, 0.1], [10.0, 0.1], [50.0, 0.1]]])
+    found = AgeEvaluation(PLAN, estimator=Shifted()).figures(rows)
+    assert "val/age_mae" in found
+    assert not any("calibrated" in name or "choice" in name for name in found)
 
 
 def test_a_run_without_a_validation_says_so(tmp_path, data, tiny_sd, caplog):

@@ -5,7 +5,12 @@ import pytest
 from scipy import stats
 
 import faceforward.metrics.intervals as intervals_module
-from faceforward.metrics.intervals import difference_interval, mean_interval, statistic_interval
+from faceforward.metrics.intervals import (
+    contrast_interval,
+    difference_interval,
+    mean_interval,
+    statistic_interval,
+)
 
 
 def test_the_example_of_the_docstring_runs():
@@ -116,3 +121,19 @@ def test_what_is_not_a_number_is_refused():
 def test_conditions_of_other_photographs_are_refused():
     with pytest.raises(ValueError, match="same photographs"):
         difference_interval([1.0, 2.0], [1.0], [1, 2])
+
+
+def test_a_contrast_draws_people_who_are_in_both_groups_for_both():
+    """Person effects fall out of the difference of two groups of the same people."""
+    random = np.random.default_rng(5)
+    own = np.repeat(random.normal(0, 20, 60), 2)
+    old = np.tile([False, True], 60)
+    values = own + 3.0 * old + random.normal(0, 1, 120)
+    people = np.repeat(np.arange(60), 2).tolist()
+    found = contrast_interval(values, people, old, ~old)
+    assert found.low < 3 < found.high
+    assert found.high - found.low < 1.5
+    assert found.value == pytest.approx(values[old].mean() - values[~old].mean())
+    assert (found.people, found.count) == (60, 120)
+    with pytest.raises(ValueError, match="one of the groups is empty"):
+        contrast_interval(values, people, old, np.zeros(120, bool))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
@@ -23,7 +25,7 @@ WORKING_SIDES = (256, 512)  # least and most side at which the change is worked 
 FACE = -0.06  # by which the face's outline is drawn in: models draw a second jaw just beside the first
 HEAD = 0.55  # by which the face's outline is widened to hold hair, ears and neck
 FACE_EDGE, HEAD_EDGE = 0.025, 0.05  # s.d. of the soft edges of face and head
-LIGHT = 0.05  # s.d. beyond which a change of lightness or colour counts as light and is held
+LIGHT = 0.15  # s.d. beyond which a change of lightness or colour counts as light and is held
 FINE = 0.006  # s.d. of the photograph's fine detail, which is damped where the edit smooths
 LOCAL, BAND = 0.012, 0.024  # s.d. of the windows in which outlines are compared, and of what counts as one
 #: Outlines of what a change of age leaves as it is, as numbers of the mesh's points, and by how much each is
@@ -32,10 +34,53 @@ FEATURES = (*((eye, 0.25) for eye in EYES), (LIPS, 0.35))
 FEATURE_EDGE = 0.012  # s.d. of their soft edge
 MOST_MOTION = 0.015  # softly limits the flow: a longer one pulls bulges out of jaws that hair lies on
 # Grey levels.
-MOST_LIGHTER, MOST_DARKER, MOST_COLOUR = 60.0, 45.0, 25.0  # where the change is softly limited
+MOST_LIGHTER, MOST_DARKER, MOST_COLOUR = 90.0, 68.0, 38.0  # where the change is softly limited
 FAINT = 4.0  # variance of an outline that is not told from noise
 STRONG = 60.0  # variance of an outline that must not be doubled
 TINTED, COLOURED = 2.0, 6.0  # s.d. of the hue's own variation in a tinted print and in a colour photograph
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much of a model's change is shown.
+
+    Args:
+        strength: Factor of the change, 0 to 3; 1 is the model's.
+        hair: Share of it that hair, ears and neck get, 0 to 1: a missing person is looked for with the hair
+            of the photograph.
+        features: Share that eyes and mouth get, 0 to 1.
+        outlines: How far the change is left out where an outline of the photograph is neither kept nor
+            explained by a motion, 0 to 1.
+
+    Raises:
+        ConfigurationError: A number is out of range.
+    """
+
+    strength: float = 1.2
+    hair: float = 0.3
+    features: float = 0.9
+    outlines: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 3:
+            raise ConfigurationError(
+                f"finisher: a strength of {self.strength} was given; give a number from 0 to 3"
+            )
+        check_shares(self, "finisher", ("hair", "features", "outlines"))
+
+    def towards(self, other: Amount, share: float) -> Amount:
+        """The amount between this (share 0) and another (share 1)."""
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(other), strict=True)
+        return Amount(*((1 - share) * mine + share * theirs for mine, theirs in pairs))
+
+
+CHANGE = Amount()
+#: For a child who had to grow up first: the more of such a change is shown, the older the picture reads and
+#: the less it finds its person (benchmarks/README.md, "How much of the change").
+GROWN_UP = Amount(strength=0.5, hair=0.15, features=0.35, outlines=1.0)
+#: Target ages between which a grown child's amount passes over into that of everybody else: half of the
+#: change keeps the person at 20 to 30, but still shows a child at 70.
+PASSING = (30, 60)
 
 
 class FaceParts(NamedTuple):
@@ -60,49 +105,42 @@ class DetailTransfer:
 
     - Where outlines move, the photograph's detail moves along a dense flow from the one picture to the other
       (DIS, Kroeger et al., arXiv 1603.03590), where the flow is the same in both directions.
-    - Where an outline of the photograph is neither kept nor explained by the flow, the change is left out:
-      the photograph's own outline stays, so that nothing is doubled.
+    - Where an outline of the photograph is neither kept nor explained by the flow, the change is left out as
+      far as `Amount.outlines` says: the photograph's own outline stays, so that nothing is doubled.
     - The light stays the photograph's: low frequencies of the change are taken off, and what is left is
       softly limited. A photograph without colours gets none; a tinted print keeps its tint.
     - Where the edit smooths, the photograph's fine detail is damped by the ratio of local contrast.
-    - The change acts on the face; on hair, ears and neck weakly, and on eyes and mouth, whose teeth and
-      whites it would let glow; outside the head not at all.
+    - The change acts on the face; on hair, ears and neck weakly; outside the head not at all.
 
     Args:
-        strength: Factor of the change, 0 or more; 1 is the model's. More than that by default, since the held
-            light and the softened outlines take a part of the change away.
-        grown: The factor where a child had to grow up first: the more of such a change is shown, the older
-            the picture reads and the less it finds its person (benchmarks/README.md, "How much of the
-            change").
-        hair: Share of the change that hair, ears and neck get: a missing child is looked for with the hair of
-            the photograph.
-        features: Share of the change that eyes and mouth get.
-        hold: Share of the change's low frequencies that is taken off.
+        change: How much of the change is shown.
+        grown: The same where a child had to grow up first; from 30 to 60 years it passes over into `change`.
+        hold: Share of the change's low frequencies that is taken off, 0 to 1.
 
     Raises:
-        ConfigurationError: A setting is out of range.
+        ConfigurationError: `hold` is not a share.
     """
 
     name = "detail-transfer"
 
-    def __init__(
-        self,
-        *,
-        strength: float = 1.5,
-        grown: float = 0.5,
-        hair: float = 0.15,
-        features: float = 0.35,
-        hold: float = 0.9,
-    ) -> None:
-        for name, value in (("strength", strength), ("grown", grown)):
-            if not 0 <= value <= 3:
-                raise ConfigurationError(f"finisher.{name} is {value}: give a number from 0 to 3")
-        self.strength = strength
+    def __init__(self, *, change: Amount = CHANGE, grown: Amount = GROWN_UP, hold: float = 0.9) -> None:
+        self.change = change
         self.grown = grown
-        self.hair = hair
-        self.features = features
         self.hold = hold
-        check_shares(self, "finisher", ("hair", "features", "hold"))
+        check_shares(self, "finisher", ("hold",))
+
+    def amount(self, age: float, target: float, *, grew: bool) -> Amount:
+        """How much of a change is shown.
+
+        Args:
+            age: In the photograph, years.
+            target: Years.
+            grew: Whether the face's shape was changed first.
+        """
+        if not grew or target <= age:
+            return self.change
+        first, last = PASSING
+        return self.grown.towards(self.change, float(np.clip((target - first) / (last - first), 0, 1)))
 
     def finish(self, edit: AgeEdit, face: Face, photo: Photo) -> dict[int, np.ndarray]:
         """Carry every target's change onto the crop; see `Finisher.finish`.
@@ -118,8 +156,8 @@ class DetailTransfer:
             crop, parts, field = face.pixels, own, edit.fields.get(age)
             if field is not None:
                 crop, parts = warp(crop, field), FaceParts(*(moved(part, field) for part in own))
-            strength = self.grown if field is not None and age > face.age else self.strength
-            finished[age] = self.transfer(crop, picture, edit.references[age], parts, strength)
+            amount = self.amount(face.age, age, grew=field is not None)
+            finished[age] = self.transfer(crop, picture, edit.references[age], parts, amount)
         return finished
 
     def transfer(
@@ -128,7 +166,7 @@ class DetailTransfer:
         edited: np.ndarray,
         reference: np.ndarray,
         parts: FaceParts,
-        strength: float | None = None,
+        amount: Amount | None = None,
     ) -> np.ndarray:
         """Carry one change onto a crop.
 
@@ -137,13 +175,14 @@ class DetailTransfer:
             edited: `(s, s, 3)` uint8 RGB of the model: the target.
             reference: `(s, s, 3)` uint8 RGB of the model: the source's own prompt.
             parts: Of the crop.
-            strength: Factor of the change; None takes the setting.
+            amount: How much of the change is shown; None takes `change`.
 
         Returns:
             `(S, S, 3)` uint8 RGB.
         """
         size = crop.shape[0]
-        strength = self.strength if strength is None else strength
+        amount = amount or self.change
+        strength = amount.strength
         side = int(np.clip(2 * edited.shape[0], *WORKING_SIDES))
         side = min(side, size)
         inner, outer, features = (at_side(part, side) for part in parts)
@@ -153,9 +192,10 @@ class DetailTransfer:
 
         lightness, colour = self._change(after - before, inner, outer)
         colour *= own_colours(crop)
-        kept, smoothing = _compared(after @ LUMA, before @ LUMA, side)
-        weight = (inner + (outer - np.minimum(inner, outer)) * self.hair) * kept * strength
-        weight *= 1 - (1 - self.features) * features
+        doubled, smoothing = _compared(after @ LUMA, before @ LUMA, side)
+        kept = 1 - amount.outlines * doubled
+        weight = (inner + (outer - np.minimum(inner, outer)) * amount.hair) * kept * strength
+        weight *= 1 - (1 - amount.features) * features
         damping = 1 - (1 - smoothing) * inner * kept * min(strength, 1.0)
 
         source = moved(crop.astype(np.float32), at_side(flow, size) * (size / side))
@@ -235,7 +275,7 @@ def _bounded(flow: np.ndarray, most: float) -> np.ndarray:
 
 
 def _compared(after: np.ndarray, before: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where outlines agree, `(D, D)` in [0, 1], and the ratio of local contrast, `(D, D)` in [.35, 1]."""
+    """Where outlines would be doubled, `(D, D)` in [0, 1], and the ratio of local contrast, in [.35, 1]."""
     now, then = (picture - blurred(picture, BAND * side) for picture in (after, before))
     both, energy, own = (blurred(p, LOCAL * side) for p in (now * then, now * now, then * then))
     likeness = both / np.sqrt((energy + FAINT) * (own + FAINT))
@@ -247,4 +287,4 @@ def _compared(after: np.ndarray, before: np.ndarray, side: int) -> tuple[np.ndar
         for picture in (after, before)
     )
     smoothing = np.clip(np.sqrt((fine_now + 2) / (fine_then + 2)), 0.35, 1)
-    return 1 - doubled, smoothing
+    return doubled, smoothing

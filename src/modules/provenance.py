@@ -71,11 +71,13 @@ def named_backends(**backends: Any) -> dict[str, Any]:
 
 
 def _set_up(backend: Any) -> dict[str, Any]:
-    values = {}
+    values: dict[str, Any] = {}
     for name in inspect.signature(type(backend).__init__).parameters:
         value = getattr(backend, name, None)
         if isinstance(value, Path):
             value = value.name
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            values[name] = dataclasses.asdict(value)
         if name not in SPEED_ALONE and isinstance(value, str | int | float | list | tuple):
             values[name] = list(value) if isinstance(value, tuple) else value
     return {"class": type(backend).__name__, **values}

@@ -5,7 +5,15 @@ import pytest
 from faceforward.errors import ConfigurationError
 from faceforward.faces.align import align
 from faceforward.faces.crops import resized
-from faceforward.faces.detail import DetailTransfer, _bounded, face_parts, own_colours
+from faceforward.faces.detail import (
+    CHANGE,
+    GROWN_UP,
+    Amount,
+    DetailTransfer,
+    _bounded,
+    face_parts,
+    own_colours,
+)
 from faceforward.faces.face import choose_face
 from faceforward.faces.mesh import FaceMesh
 from faceforward.faces.mtcnn import MTCNNDetector
@@ -75,7 +83,10 @@ def test_strength_scales_the_change(portrait, reference):
     crop, parts = portrait
     edited = wrinkled(reference)
     change = [
-        np.abs(DetailTransfer(strength=s).transfer(crop, edited, reference, parts).astype(int) - crop).sum()
+        np.abs(
+            DetailTransfer(change=Amount(strength=s)).transfer(crop, edited, reference, parts).astype(int)
+            - crop
+        ).sum()
         for s in (0.0, 0.5, 1.0)
     ]
     assert change[0] < 0.02 * change[2]
@@ -130,16 +141,21 @@ def test_fine_detail_is_damped_where_the_edit_smooths(portrait, reference):
 
 
 def test_refused():
-    for wrong in (
-        {"strength": -1},
-        {"grown": 4},
-        {"strength": 9},
-        {"hair": 2},
-        {"hold": -0.1},
-        {"features": 1.5},
-    ):
-        with pytest.raises(ConfigurationError, match=f"finisher.{next(iter(wrong))}"):
-            DetailTransfer(**wrong)
+    with pytest.raises(ConfigurationError, match=r"finisher.hold"):
+        DetailTransfer(hold=-0.1)
+    for wrong in ({"strength": -1}, {"strength": 9}, {"hair": 2}, {"features": 1.5}, {"outlines": -1}):
+        with pytest.raises(ConfigurationError, match=f"finisher.*{next(iter(wrong))}"):
+            Amount(**wrong)
+
+
+def test_a_grown_child_gets_less_until_it_is_old():
+    transfer = DetailTransfer()
+    assert transfer.amount(40, 60, grew=False) == transfer.amount(30, 10, grew=True) == CHANGE
+    assert transfer.amount(8, 20, grew=True) == transfer.amount(8, 30, grew=True) == GROWN_UP
+    assert transfer.amount(8, 45, grew=True).strength == pytest.approx(
+        (GROWN_UP.strength + CHANGE.strength) / 2
+    )
+    assert transfer.amount(8, 70, grew=True).strength == pytest.approx(CHANGE.strength)
 
 
 def test_a_long_flow_is_bounded_and_a_short_one_is_not():

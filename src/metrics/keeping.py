@@ -14,6 +14,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 BAND = 128  # side of the picture whose frequencies do not count as fine
 LEAST_ENERGY = 0.25  # squared grey values: below it rounding to whole values is most of what is there
 LOW_SCALE = 1 / 16  # deviation of the blur that leaves light and colour, in sides
+COARSE = 128  # side at which that blur is done: an eighth of its deviation is one pixel
 HEAD = 1.7  # the head with its hair against the mesh's outline, about the outline's middle
 
 
@@ -77,8 +78,18 @@ def sharpness(source: np.ndarray, aged: np.ndarray, face: np.ndarray) -> float:
         ValueError: The pictures are not of one size, or the mask is empty.
     """
     check_pair(source, aged, face)
-    own = float(np.square(fine(source)[face]).mean())
-    return float(np.square(fine(aged)[face]).mean()) / own if own >= LEAST_ENERGY else float("nan")
+    own = fine_energy(source, face)
+    return fine_energy(aged, face) / own if own >= LEAST_ENERGY else float("nan")
+
+
+def fine_energy(image: np.ndarray, face: np.ndarray) -> float:
+    """Mean square of a face's fine detail, squared grey values.
+
+    Args:
+        image: `(S, S, 3)` uint8 RGB.
+        face: `(S, S)` bool, where to look; not empty.
+    """
+    return float(np.square(fine(image)[face]).mean())
 
 
 def psnr_outside(source: np.ndarray, aged: np.ndarray, head: np.ndarray) -> float:
@@ -131,13 +142,18 @@ def tint(source: np.ndarray, aged: np.ndarray, face: np.ndarray) -> Tint:
     """
     check_pair(source, aged, face)
     first, second = (cv2.cvtColor(i.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for i in (source, aged))
+    difference = second - first
+    mean = difference[face].mean(axis=0, dtype=np.float64)
+    side = min(len(source), COARSE)
     weight = face.astype(np.float32)
-    scale = LOW_SCALE * len(source)
-    around = np.maximum(cv2.GaussianBlur(weight, (0, 0), scale), 1e-6)
-    change = cv2.GaussianBlur((second - first) * weight[..., None], (0, 0), scale) / around[..., None]
-    mean = (second - first)[face].mean(axis=0, dtype=np.float64)
-    patches = change[face] - change[face].mean(axis=0)
-    uneven = np.sqrt(np.square(patches).sum(axis=1).mean())
+    shares, weighted = (
+        cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA)
+        for each in (weight, difference * weight[..., None])
+    )
+    around = np.maximum(cv2.GaussianBlur(shares, (0, 0), LOW_SCALE * side), 1e-6)
+    change = cv2.GaussianBlur(weighted, (0, 0), LOW_SCALE * side) / around[..., None]
+    patches = change - np.average(change, axis=(0, 1), weights=shares)
+    uneven = np.sqrt(np.average(np.square(patches).sum(axis=2), weights=shares))
     return Tint(float(mean[0]), float(np.hypot(mean[1], mean[2])), float(uneven))
 
 

@@ -11,10 +11,10 @@ import torch
 
 from faceforward.eg3d import cameras as eg3d
 from faceforward.faces.mesh import POINTS
-from faceforward.faces.relief_layers import Layers, cells_of, take_apart
+from faceforward.faces.relief_layers import LEVELS, Layers, cells_of, take_apart
 from faceforward.faces.relief_mesh import TexturedMesh, textured
 from faceforward.faces.relief_shade import shade
-from faceforward.faces.relief_surface import Shape, build_shape
+from faceforward.faces.relief_surface import CENTRE, Shape, axis_rows, build_shape
 
 REACH = 40.0  # degrees to either side of a photograph from the front
 MOST_YAW = 50.0  # of a photograph, degrees
@@ -114,8 +114,10 @@ def build_relief(crop: np.ndarray, label: torch.Tensor, points: np.ndarray) -> R
             f"the photograph shows a profile, {yaw:.0f} degrees from the front: a relief needs both eyes in "
             f"sight, {MOST_YAW:.0f} degrees at most"
         )
-    layers = take_apart(crop, points)
-    shape = build_shape(points, label.double().numpy(), len(crop), cells_of(layers.alpha))
+    own = label.double().numpy()
+    middle = eg3d.project(torch.from_numpy(CENTRE)[None], label.double()[None])[0, 0].numpy()
+    layers = take_apart(crop, points, axis_rows(own, LEVELS)[1], middle)
+    shape = build_shape(points, own, len(crop), cells_of(layers.alpha))
     return Relief(label, REACH, shape, layers)
 
 

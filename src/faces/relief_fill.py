@@ -59,7 +59,7 @@ def matched(other: np.ndarray, shown: np.ndarray, weight: np.ndarray, *, reach: 
 
 def smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 below `low`, 1 above `high`, smooth between."""
-    ramp = np.clip((values - low) / (high - low), 0, 1)
+    ramp = np.clip((np.asarray(values) - low) / (high - low), 0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
 

@@ -11,12 +11,12 @@ import torch
 from faceforward.eg3d import cameras
 from faceforward.faces.relief_fill import matched, smoothstep
 from faceforward.faces.relief_layers import Layers
-from faceforward.faces.relief_render import sampled, trace
+from faceforward.faces.relief_render import Hits, sampled, trace
 from faceforward.faces.relief_surface import Shape, to_world
 
 WELL, BADLY = 0.6, 0.25  # pixels of the photograph to one of the view: seen well from, hardly below
 MIRRORED, GENERATED = 0.5, 0.25  # what a mirrored and a generated pixel count in the visibility
-FRESH = (1.0, 6.0)  # degrees away from the photograph's view over which traces of the silhouette go
+STILL = (0.003, 0.02)  # sides by which the person moves, until the photograph's own silhouette is gone
 TURNED = (6.0, 14.0)  # yaw of a photograph, from which its mirror image shows another side of the head
 NEARER = (
     -10.0,
@@ -72,13 +72,17 @@ def shade(
     Returns:
         Picture `(size, size, 3)` uint8, depth `(size, size)` float32, visibility `(size, size)` float32.
     """
-    seen = look(shape, layers, own, camera, size)
+    hits = trace(shape, own, camera, size)
+    seen = look(layers, own, hits)
     visibility = seen.quality
     turned = float(smoothstep(abs(_yaw(own)), *TURNED))
     if turned > 0:
         flipped = cameras.mirrored(torch.from_numpy(camera)).numpy()
         seen, visibility = _joined(
-            seen, look(shape, layers, own, flipped, size).mirrored(), turned, _apart(own, flipped, camera)
+            seen,
+            look(layers, own, trace(shape, own, flipped, size)).mirrored(),
+            turned,
+            _apart(own, flipped, camera),
         )
     colour = seen.colour
     if other is not None:
@@ -88,11 +92,13 @@ def shade(
         visibility = visibility + GENERATED * rest
     middle = (np.arange(size, dtype=np.float32) + 0.5) / size
     flat = np.stack(np.meshgrid(middle, middle), axis=-1)
-    fresh = smoothstep(_degrees(own, camera), *FRESH)
-    behind = sampled(
-        layers.behind + (layers.clean - layers.behind) * np.float32(fresh), flat, cv2.INTER_CUBIC
-    )
+    away = np.linalg.norm(hits.entry - flat, axis=-1)[hits.coverage > 0]
+    moved = np.quantile(away[::7], 0.9) if len(away) else 1.0
+    behind = sampled(layers.behind, flat, cv2.INTER_CUBIC)
     picture = behind + (colour - behind) * seen.alpha[..., None]
+    still = 1 - float(smoothstep(moved, *STILL))
+    if still > 0:
+        picture += sampled(layers.residual, flat, cv2.INTER_CUBIC) * np.float32(still)
     seen_behind = sampled(layers.own, flat) * (1 - seen.alpha)
     return (
         np.rint(np.clip(picture, 0, 255)).astype(np.uint8),
@@ -101,12 +107,11 @@ def shade(
     )
 
 
-def look(shape: Shape, layers: Layers, own: np.ndarray, camera: np.ndarray, size: int) -> Look:
-    """See the person under a camera, by one photograph alone; see `shade`.
+def look(layers: Layers, own: np.ndarray, hits: Hits) -> Look:
+    """What the photograph with the label `own` shows of the person under the camera of the hits.
 
     Where a soft edge of the front lies before the back of the head, that is seen through it.
     """
-    hits = trace(shape, own, camera, size)
     front = sampled(layers.person, hits.entry, cv2.INTER_CUBIC)
     back = sampled(layers.reverse, hits.entry, cv2.INTER_LINEAR)
     far = sampled(layers.reverse, hits.leave, cv2.INTER_LINEAR)
@@ -115,7 +120,8 @@ def look(shape: Shape, layers: Layers, own: np.ndarray, camera: np.ndarray, size
     alpha = first + second
     colour = np.where(hits.behind[..., None], back, front)
     colour = colour + (far - colour) * (second / np.maximum(alpha, 1e-3))[..., None]
-    quality = smoothstep(density(hits.entry), BADLY, WELL) * ~hits.behind * first
+    quality = smoothstep(density(hits.entry), BADLY, WELL) * ~hits.behind * hits.coverage
+    quality = quality * sampled(layers.deep, hits.entry)
     world = to_world(hits.entry, hits.depth, own.astype(np.float32))
     behind = (hits.behind | (hits.coverage == 0)).astype(np.float32)
     return Look(colour, alpha, quality.astype(np.float32), behind, hits.distance, world[..., 1])

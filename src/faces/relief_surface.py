@@ -21,8 +21,11 @@ NODES = CELLS + 2 * round(MARGIN * CELLS)  # along a side of the grid, margins a
 CENTRE = np.array([0.0, 0.05, -0.01])  # of the head, between the ears, in the world of the labels
 LOWEST, HIGHEST = -0.25, 0.4  # heights between which the head's own axis tips the middle
 RIM = 0.012  # least thickness in front of and behind the middle, world units
-DEPTH_BEHIND = 0.25  # of the back of the head behind its middle
-ROUNDING = 0.2  # distance from the silhouette over which the back of the head rounds off
+SKULL = (np.array([0.0, 0.07, -0.02]), np.array([0.18, 0.26, 0.23]))  # middle and radii, with short hair
+HAIR_BEHIND, NECK_BEHIND = 0.15, 0.12  # thickness behind the middle of what the skull does not fill
+CHIN = (-0.2, -0.25)  # heights over which the head becomes the neck
+ROUNDING = 0.15  # distance from the silhouette over which they round off
+EARS, EAR = (234, 454), (0.03, 0.06, 0.85)  # mesh's points before them; shift outwards, radius, thinness
 COVERED = 0.04  # of a cell, from which the surface reaches into it
 EDGE = 3  # cells between a face and the silhouette up to which its own edge is the silhouette
 TURNED = 0.015  # depth between two sheets of a face's mesh, world units
@@ -107,18 +110,46 @@ def build_shape(points: np.ndarray, label: np.ndarray, size: int, alpha: np.ndar
     front = middle - np.sqrt(np.maximum(squared, RIM**2))
     near = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5) * unit
     near = cv2.GaussianBlur(near, (0, 0), 1.5)
-    behind = DEPTH_BEHIND * np.sqrt(1 - (1 - np.clip(near / ROUNDING, 0, 1)) ** 2)
+    behind = np.maximum(_skull(label) - middle, _rounded(near, places, label))
     turned = seen & (hidden > face + TURNED)  # the far cheek, behind the near one
     known = cv2.GaussianBlur(turned.astype(np.float32), (0, 0), 1) * turned
     cheek = fill(np.where(turned, hidden - middle, 0)[..., None].astype(np.float32), known)[..., 0]
     share = cv2.GaussianBlur(turned.astype(np.float32), (0, 0), 3)
     behind += (np.where(turned, hidden - middle, cheek) - behind) * np.maximum(share, turned)
-    back = middle + np.maximum(behind, RIM)
+    back = middle + np.maximum(cv2.GaussianBlur(behind, (0, 0), 1), RIM)
     away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) * unit
     front, back = np.where(inside, front, middle + away), np.where(inside, back, middle - away)
     soft = cv2.GaussianBlur(seen.astype(np.float32), (0, 0), 1)
     solid = to_world(places, depths, label)
     return Shape(front.astype(np.float32), back.astype(np.float32), inside, soft, solid)
+
+
+def _skull(label: np.ndarray) -> np.ndarray:
+    """Depth at which rays leave an ellipsoid like a skull with short hair, `(NODES, NODES)`; 0 beside it."""
+    pose = label[:16].reshape(4, 4)
+    towards = to_world(nodes(), np.ones((NODES, NODES)), label) - pose[:3, 3]  # of depth one
+    start = (pose[:3, 3] - SKULL[0]) / SKULL[1]
+    ray = towards / SKULL[1]
+    a, b, c = (ray**2).sum(axis=-1), ray @ start, start @ start - 1
+    inside = b**2 - a * c
+    return np.where(inside > 0, (np.sqrt(np.maximum(inside, 0)) - b) / a, 0)
+
+
+def _rounded(near: np.ndarray, places: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Thickness of hair, neck and shoulders behind the middle, by their distance from the silhouette: round.
+
+    Ears are thin: there is less where they may be.
+    """
+    start, end = axis_rows(label, CHIN)[1]
+    below = np.clip((nodes()[..., 1] - start) / (end - start), 0, 1)
+    radius = HAIR_BEHIND + (NECK_BEHIND - HAIR_BEHIND) * below
+    ears = np.zeros((NODES, NODES))
+    for first, second in (EARS, EARS[::-1]):
+        out = places[first] - places[second]
+        middle = places[first] + EAR[0] * out / max(float(np.hypot(*out)), 1e-6)
+        distance = np.linalg.norm(nodes() - middle, axis=-1)
+        ears = np.maximum(ears, 1 - np.clip((distance - EAR[1]) / EAR[1], 0, 1))
+    return radius * (1 - EAR[2] * ears) * np.sqrt(1 - (1 - np.clip(near / ROUNDING, 0, 1)) ** 2)
 
 
 def _bent(plane: np.ndarray, face: np.ndarray, seen: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -140,14 +171,18 @@ def nodes() -> np.ndarray:
 
 def _middle(label: np.ndarray) -> np.ndarray:
     """Depth of the plane through the head's axis and the camera's horizontal, bent upright below the head."""
-    pose = label[:16].reshape(4, 4)
-    heights = np.array([LOWEST, HIGHEST])
-    ends = CENTRE + np.stack([0 * heights, heights - CENTRE[1], 0 * heights], axis=1)
-    seen = (ends - pose[:3, 3]) @ pose[:3, :3]
-    rows = seen[:, 1] / seen[:, 2] * label[20] + label[21]
+    depths, rows = axis_rows(label, (LOWEST, HIGHEST))
     line = nodes()[:, :, 1]
     share = np.clip((line - rows[0]) / (rows[1] - rows[0]), 0, 1)
-    return seen[0, 2] + share * (seen[1, 2] - seen[0, 2])
+    return depths[0] + share * (depths[1] - depths[0])
+
+
+def axis_rows(label: np.ndarray, heights: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+    """Depths and rows, in sides of the crop, at which the head's axis is seen at two heights."""
+    pose = label[:16].reshape(4, 4)
+    line = np.array([[CENTRE[0], height, CENTRE[2]] for height in heights])
+    seen = (line - pose[:3, 3]) @ pose[:3, :3]
+    return seen[:, 2], seen[:, 1] / seen[:, 2] * label[20] + label[21]
 
 
 def _neck(label: np.ndarray) -> list[tuple[int, int, float]]:

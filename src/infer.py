@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
+from jsonargparse.util import import_object
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from faceforward.callbacks.photo_writer import PhotoWriter
 from faceforward.cli import FaceforwardCLI, resolve_configs, shipped_config
 from faceforward.datamodules.people import check_ages
-from faceforward.datamodules.photos import list_photos
 from faceforward.errors import ConfigurationError, FaceforwardError
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ class InferCLI(FaceforwardCLI):
             self.config.target_ages = list(check_ages(ages))
         if not self.config.output:
             raise ConfigurationError("--output is empty: give a folder for the results")
-        list_photos(self.config.photos, output=self.config.output)
+        listed = import_object(self.config.data.class_path).listed
+        listed(self.config.photos, output=self.config.output)
 
     def predict(self) -> int:
         """Run over all photographs.

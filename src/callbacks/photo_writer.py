@@ -96,9 +96,17 @@ class PhotoWriter(Callback):
 
     def manifest(self, trainer: Trainer) -> Path:
         """The manifest that this rank writes."""
-        return self.output / (
-            MANIFEST if trainer.world_size == 1 else f"manifest.rank{trainer.global_rank}.jsonl"
-        )
+        rank = "" if trainer.world_size == 1 else f".rank{trainer.global_rank}"
+        return self.output / self.manifest_name.replace(".jsonl", f"{rank}.jsonl")
+
+    @property
+    def manifest_name(self) -> str:
+        """The manifest's file in the folder of results."""
+        return MANIFEST
+
+    @property
+    def _manifests_of_ranks(self) -> str:
+        return self.manifest_name.replace(".jsonl", ".rank*.jsonl")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Prepare the folder and find out which photographs have their result.
@@ -139,7 +147,7 @@ class PhotoWriter(Callback):
     def _skipped(self) -> set[str]:
         """The cases that an earlier run skipped, by its manifest."""
         try:
-            lines = (self.output / MANIFEST).read_text(encoding="utf-8").splitlines()
+            lines = (self.output / self.manifest_name).read_text(encoding="utf-8").splitlines()
             return {line["id"] for line in map(json.loads, lines) if line["status"] == "skipped"}
         except (OSError, ValueError, KeyError, TypeError):
             return set()  # there is none, or not a whole one: those photographs are tried again
@@ -155,7 +163,7 @@ class PhotoWriter(Callback):
                 folder.mkdir(parents=True, exist_ok=True)
             self.sweep()
             remove_leftovers(self.output)
-            for left in self.output.glob("manifest.rank*.jsonl"):
+            for left in self.output.glob(self._manifests_of_ranks):
                 left.unlink()
             write_atomically(self.output / ".writable", "")
             (self.output / ".writable").unlink()
@@ -228,12 +236,12 @@ class PhotoWriter(Callback):
         if trainer.is_global_zero:
             try:
                 if trainer.world_size > 1:
-                    parts = sorted(self.output.glob("manifest.rank*.jsonl"))
+                    parts = sorted(self.output.glob(self._manifests_of_ranks))
                     merged = [
                         json.loads(text) for part in parts for text in part.read_text("utf-8").splitlines()
                     ]
                     self.lines = {line["id"]: line for line in merged}
-                    self._write_manifest(self.output / MANIFEST, self.lines)
+                    self._write_manifest(self.output / self.manifest_name, self.lines)
                     for part in parts:
                         part.unlink()
                 self.finish()

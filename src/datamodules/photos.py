@@ -42,6 +42,8 @@ class Entry:
         path: Where it is.
         facts: What the CSV says.
         problem: Why the line of the CSV cannot be used; None when it can.
+        case: The case of an earlier run that the picture belongs to; None where it makes one of its own.
+        which: `photograph`, or the age in years that an aged picture of an earlier run shows.
     """
 
     id: str
@@ -49,6 +51,8 @@ class Entry:
     path: Path
     facts: Facts = field(default_factory=Facts)
     problem: str | None = None
+    case: str | None = None
+    which: str = "photograph"
 
 
 @dataclass(frozen=True)
@@ -272,11 +276,16 @@ class Photos(LightningDataModule):
             raise ConfigurationError(f"--face {face}: faces are counted from 1, the largest")
         if group is not None and group < 1:
             raise ConfigurationError(f"data.init_args.group is {group}: give 1 or more photographs")
-        self.entries = list_photos(photos, output=output)
+        self.entries = self.listed(photos, output=output)
         self.face = face
         self.num_workers = num_workers
         self.group = group
         self.reused: frozenset[str] = frozenset()
+
+    @staticmethod
+    def listed(photos: str | Path, *, output: str | Path | None = None) -> list[Entry]:
+        """The photographs that the user means; see `list_photos`."""
+        return list_photos(photos, output=output)
 
     @property
     def group_size(self) -> int:

@@ -1,0 +1,134 @@
+"""Heads that views are rendered of: a photograph's relief, with a 3D generator for what it does not show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+
+from faceforward.eg3d.pair import encode, load_pair
+from faceforward.eg3d.views import picture
+from faceforward.faces.relief import Relief, build_relief
+from faceforward.faces.relief_mesh import TexturedMesh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from faceforward.eg3d.generator import TriPlaneGenerator
+    from faceforward.eg3d.image_encoder import ImageEncoder
+    from faceforward.faces.relief import ReliefView
+
+SMALL = "face-eg3d-128"
+
+
+class PhotoHead(Protocol):
+    """A person's head in space."""
+
+    @property
+    def reach(self) -> float:
+        """Degrees of yaw away from the photograph's own view up to which it holds."""
+        ...
+
+    def render(self, cameras: torch.Tensor, size: int) -> list[ReliefView]:
+        """Views `(size, size)` under cameras `(V, 25)`."""
+        ...
+
+    def surface(self) -> TexturedMesh:
+        """The head as a mesh."""
+        ...
+
+
+class PhotoHeads(Protocol):
+    """Makes a head of a photograph.
+
+    Attributes:
+        name: What results say.
+        why: Why this kind is taken, one sentence.
+    """
+
+    name: str
+    why: str
+
+    def build(self, crop: np.ndarray, label: torch.Tensor, points: np.ndarray) -> PhotoHead:
+        """Make a head.
+
+        Args:
+            crop: `(S, S, 3)` uint8 RGB in EG3D's framing.
+            label: `(25,)` its camera.
+            points: `(468, 3)` the face's mesh in pixels of the crop.
+
+        Raises:
+            ValueError: They do not fit together.
+        """
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What decides its heads, as JSON values."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class _ReliefHead:
+    relief: Relief
+    behind: Callable[[torch.Tensor], np.ndarray] | None
+
+    @property
+    def reach(self) -> float:
+        return self.relief.reach
+
+    def render(self, cameras: torch.Tensor, size: int) -> list[ReliefView]:
+        return self.relief.render(cameras, size, self.behind)
+
+    def surface(self) -> TexturedMesh:
+        return self.relief.surface()
+
+
+class ReliefHeads:
+    """The photograph itself as a relief (`faces.relief`).
+
+    Args:
+        behind: Folder or name of a small pair of generator and encoder, whose head fills what the photograph
+            and its mirror image do not show; None fills it from what is around.
+
+    Raises:
+        ConfigurationError: There is no such pair.
+    """
+
+    name = "relief"
+
+    def __init__(self, behind: str | None = None) -> None:
+        self.behind = behind
+        if behind is not None:
+            _ = self._pair  # missing or damaged files are said before the first photograph
+        self.why = "the photograph's own pixels, moved by the shape of the face; no 3D network was asked" + (
+            "" if behind is None else f" but for what it does not show ({behind})"
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """The pair that is behind."""
+        return {"behind": self.behind}
+
+    def build(self, crop: np.ndarray, label: torch.Tensor, points: np.ndarray) -> PhotoHead:
+        """Make a relief; see `PhotoHeads.build`."""
+        relief = build_relief(crop, label, points)
+        return _ReliefHead(relief, None if self.behind is None else self._generated(crop, label))
+
+    @cached_property
+    def _pair(self) -> tuple[TriPlaneGenerator, ImageEncoder]:
+        assert self.behind is not None
+        return load_pair(self.behind)
+
+    def _generated(self, crop: np.ndarray, label: torch.Tensor) -> Callable[[torch.Tensor], np.ndarray]:
+        generator, encoder = self._pair
+        image = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.no_grad():
+            ws, planes = encode(generator, encoder, image, label[None])
+
+        def behind(camera: torch.Tensor) -> np.ndarray:
+            with torch.no_grad():
+                return picture(generator.render(planes, camera[None].float(), ws).image)
+
+        return behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from faceforward.callbacks.photo_writer import OutputError, PhotoWriter
@@ -11,10 +12,12 @@ from faceforward.report.page import REPORT, write_report
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lightning import LightningModule
+    from lightning import LightningModule, Trainer
 
     from faceforward.datamodules.photos import Entry, Photos
     from faceforward.records import CaseResult
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["OutputError", "ResultWriter"]
 
@@ -25,6 +28,8 @@ class ResultWriter(PhotoWriter):
     Args:
         output: The folder of results.
         overwrite: Do again what is there.
+        visible_mark: Whether the pictures in `aged/` and `photo/` say at their lower edge what they are, as
+            metadata are lost in messengers; what is there already stays as it was made.
 
     Example:
         >>> ResultWriter("out").overwrite
@@ -33,10 +38,33 @@ class ResultWriter(PhotoWriter):
 
     page, contents = REPORT, "their estimates"
 
+    def __init__(self, output: str, *, overwrite: bool = False, visible_mark: bool = True) -> None:
+        super().__init__(output, overwrite=overwrite)
+        self.visible_mark = visible_mark
+
     @property
     def cases(self) -> Path:
         """The folder that has one folder per case."""
         return self.output / "cases"
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Say which of the results that are there already were made with the other setting of the mark.
+
+        Raises:
+            ConfigurationError: See `PhotoWriter.setup`.
+        """
+        super().setup(trainer, pl_module, stage)
+        other = [
+            case for case, old in self._reused.items() if old.get("visible_mark") is not self.visible_mark
+        ]
+        if other:
+            logger.warning(
+                "%d results of an earlier run, such as %s, are kept %s a visible mark: --overwrite makes "
+                "them anew",
+                len(other),
+                other[0],
+                "without" if self.visible_mark else "with",
+            )
 
     def folders(self) -> list[Path]:
         """That of the cases."""
@@ -63,7 +91,9 @@ class ResultWriter(PhotoWriter):
 
     def write(self, result: CaseResult, *, input_sha256: str, key: str) -> dict[str, Any]:
         """Write the case's folder."""
-        return write_case(self.cases, result, input_sha256=input_sha256, key=key)
+        return write_case(
+            self.cases, result, input_sha256=input_sha256, key=key, visible_mark=self.visible_mark
+        )
 
     def describe(self, record: dict[str, Any]) -> dict[str, Any]:
         """Age and gender in the photograph, the targets, and how long it took."""

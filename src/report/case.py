@@ -17,6 +17,8 @@ from faceforward.faces.align import paste_back
 from faceforward.faces.crops import resized
 from faceforward.report.metadata import Kind, Mark, write_png
 from faceforward.report.sheet import contact_sheet
+from faceforward.report.verdict import Fault, as_json, faults_of_result
+from faceforward.report.visible_mark import visibly_marked
 from faceforward.version import __version__
 
 if TYPE_CHECKING:
@@ -49,7 +51,9 @@ def read_case(folder: Path) -> dict[str, Any] | None:
     return result if complete else None
 
 
-def write_case(cases: Path, result: CaseResult, *, input_sha256: str, key: str) -> dict[str, Any]:
+def write_case(
+    cases: Path, result: CaseResult, *, input_sha256: str, key: str, visible_mark: bool = True
+) -> dict[str, Any]:
     """Write the folder `cases/<id>`; a case id never starts with a dot, so a hidden one is no case.
 
     Args:
@@ -57,6 +61,7 @@ def write_case(cases: Path, result: CaseResult, *, input_sha256: str, key: str) 
         result: What to write.
         input_sha256: Of the photograph's file.
         key: Of `settings_key`.
+        visible_mark: Whether the pictures in `aged/` and `photo/` say at their lower edge what they are.
 
     Returns:
         What result.json holds.
@@ -67,27 +72,38 @@ def write_case(cases: Path, result: CaseResult, *, input_sha256: str, key: str) 
     with atomic_folder(cases / result.photo.id) as folder:
         for name in ("aged", "photo", "raw"):
             (folder / name).mkdir()
-        _write_pictures(folder, result)
-        content = describe(result) | {"input_sha256": input_sha256, "settings_sha256": key}
+        _write_pictures(folder, result, faults_of_result(result), visible_mark=visible_mark)
+        content = describe(result) | {
+            "visible_mark": visible_mark,
+            "input_sha256": input_sha256,
+            "settings_sha256": key,
+        }
         names = sorted(path for path in folder.rglob("*") if path.is_file())
         content["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in names}
         write_atomically(folder / RESULT, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return content
 
 
-def _write_pictures(folder: Path, result: CaseResult) -> None:
+def _write_pictures(
+    folder: Path, result: CaseResult, faults: dict[int, tuple[Fault, ...]], *, visible_mark: bool
+) -> None:
+    def shown(pixels: np.ndarray, age: int) -> np.ndarray:
+        fault = faults[age][0].short if faults[age] else ""
+        return visibly_marked(pixels, age, fault=fault) if visible_mark else pixels
+
     model = result.settings.get("model", {}).get("name", "")
     edit = result.edit
     photograph = Mark("photograph", "The crop that the estimates start from.")
     crop, photo = result.face.pixels, result.photo.pixels
     kind = aged_kind(result.settings)
     for age, pixels in result.aged.items():
-        mark = Mark(kind, f"Estimate at age {age}.", model)
-        write_png(folder / "aged" / f"{age}.png", pixels, mark)
+        unusable = " Do not use it: " + "; ".join(f.text for f in faults[age]) + "." if faults[age] else ""
+        mark = Mark(kind, f"Estimate at age {age}.{unusable}", model)
+        write_png(folder / "aged" / f"{age}.png", shown(pixels, age), mark)
         source = crop if pixels.shape == crop.shape else None
         whole = paste_back(photo, pixels, result.face.alignment, source=source)
-        mark = Mark("edited", f"The photograph with the estimate at age {age} in it.", model)
-        write_png(folder / "photo" / f"{age}.png", whole, mark)
+        mark = Mark("edited", f"The photograph with the estimate at age {age} in it.{unusable}", model)
+        write_png(folder / "photo" / f"{age}.png", shown(whole, age), mark)
     sides = [pixels.shape[0] for pixels in result.aged.values()]
     write_png(folder / "face.png", resized(crop, sides[0] if sides else crop.shape[0]), photograph)
     if edit.source is not None:
@@ -119,12 +135,16 @@ def describe(result: CaseResult) -> dict[str, Any]:
     """Everything about a case as JSON values: the content of result.json.
 
     Distances are descriptor distances to the crop, lower is more alike. They and the ages of the edited
-    pictures are taken on what people see (`aged/`). `crop_to_photograph` is the 3x3 matrix between pixel
-    indices of the face's crop of `crop_side` pixels and of the photograph.
+    pictures are taken on what people see (`aged/`, before the visible mark). An estimate outside of a limit
+    has the verdict "do not use" and the reasons (`faceforward.report.verdict`).
+    `crop_to_photograph` is the 3x3 matrix between pixel indices of the face's crop of `crop_side` pixels and
+    of the photograph.
     """
     face, edit, quality = result.face, result.edit, result.face.quality
+    faults = faults_of_result(result)
     ages = {
         str(age): {
+            **as_json(faults[age]),
             "file": f"aged/{age}.png",
             "raw": f"raw/{age}.png",
             "photo": f"photo/{age}.png",

@@ -17,6 +17,7 @@ from faceforward.atomic import atomic_file
 from faceforward.report.case import aged_kind
 from faceforward.report.metadata import Mark, jpeg_bytes
 from faceforward.report.readings import readings_of, said
+from faceforward.report.verdict import faults_of_record
 from faceforward.version import __version__
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 CHILD = 16  # below it the head still grows
 ADULT = 18
-FAR = 20  # years; more than twice either reader's mean error on real photographs (benchmarks/README.md)
 
 #: What the ways of making the pictures mean for who looks at them.
 MAKING = {
@@ -93,12 +93,14 @@ def _cases(
         model = result["settings"]["model"]
         models[model["sha256"]] = model
         kind = aged_kind(result["settings"])
+        faults = faults_of_record(result)
         pictures = [
             {
                 "age": int(age),
                 "readings": readings_of(edit),
                 "said": said(readings_of(edit)),
                 "distance": edit["identity_distance"],
+                "faults": [fault.short for fault in faults[int(age)]],
                 "picture": _embed(
                     folder / edit["file"], Mark(kind, f"Estimate at age {age}.", model["name"]), side
                 ),
@@ -142,16 +144,11 @@ def cautions(result: dict[str, Any]) -> list[str]:
             "The photograph shows a child. How its face grows is drawn after the mean of many people, not "
             "after this one, so the estimates as an adult are the least certain ones."
         )
-    missed = [
-        age
-        for age, shown in result["ages"].items()
-        if (read := list(readings_of(shown).values())) and abs(np.mean(read) - int(age)) > FAR
+    sentences += [
+        f"Do not use the picture at {age}: {'; '.join(fault.text for fault in faults)}."
+        for age, faults in faults_of_record(result).items()
+        if faults
     ]
-    if missed:
-        sentences.append(
-            f"The pictures at {', '.join(missed)} do not look that age: programs that read ages off faces "
-            f"say something more than {FAR} years away from it. Do not use them as estimates of these ages."
-        )
     return sentences
 
 

@@ -17,14 +17,17 @@ TRACES = 0.025  # of a side around a person, where hair and shadows may be left
 EARS, EAR = (234, 454), (0.02, 0.09)  # points of the mesh before them; shift outwards and radius, in sides
 LEVELS = (0.4, 0.27, -0.2, 0.0)  # heights of a head's top, of hair, of a chin and of a nape's hair
 HEAD = (0.44, 0.55)  # sides from its middle to which a head with its hair reaches
+ROOM = 1.2  # times that, within the crop: its corners hold no head
 BESIDE = 0.12  # sides beyond the crop in which a head that it cuts is closed
 CHEEKS = [50, 101, 118, 205, 280, 330, 347, 425]  # points of the mesh
+COMMON = 0.8  # of the hair's colour is its median where no hair is seen
 LEAST_HAIR = 0.002  # of the picture, from which its colour is known
 RELAXATIONS = (0.15, 0.15, 0.1, 0.1, 0.06, 0.06, 0.04, 0.04, 0.02, 0.02)  # deviations of blurs, in sides
 SURE = 0.98  # coverage from which a pixel's colour is the person's alone
 RIM = 0.006  # of a side within the silhouette, whose colours may be mixed with what is behind
 MIXED = (0.4, 0.98)  # coverage over which a pixel's own colour takes over from its neighbours' within
 DEEP = (0.004, 0.02)  # of a side: where a silhouette seen from beside ends, and a face begins
+EDGE = (0.25, 0.85)  # coverage between which a person's edge lies once they have moved
 OFF = 0.02  # and under which it is what is behind
 
 
@@ -80,7 +83,8 @@ def take_apart(crop: np.ndarray, points: np.ndarray, rows: np.ndarray, middle: n
     exact = np.clip((picture - (1 - share) * behind) / np.maximum(share, 0.05), 0, 255)
     carried = fill(picture, sure * _near_crop(size, pad))
     person = np.where(share > SURE, picture, carried + (exact - carried) * smoothstep(share, *MIXED))
-    residual = picture - (behind + (person - behind) * share)
+    edge = np.clip((share - EDGE[0]) / (EDGE[1] - EDGE[0]), 0, 1)
+    residual = picture - (behind + (person - behind) * edge)
     reverse = _reverse(person, points, alpha, rows * size, pad)
     deep = cv2.distanceTransform((alpha > 0.5).astype(np.uint8), cv2.DIST_L2, 5) / np.float32(size)
     own = cv2.copyMakeBorder(shown.astype(np.float32), pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=0)
@@ -111,7 +115,9 @@ def _carried_on(matte: np.ndarray, pad: int, rows: np.ndarray, middle: np.ndarra
     beyond = np.ones_like(alpha)
     beyond[pad : pad + size, pad : pad + size] = 0
     beyond[pad + chin :] = 0
-    return (alpha * (1 - beyond * smoothstep(apart, 0.9, 1))).astype(np.float32)
+    within = np.where(beyond > 0, apart, apart / ROOM)
+    within[pad + chin :] = 0
+    return (alpha * (1 - smoothstep(within, 0.9, 1))).astype(np.float32)
 
 
 def _closing(line: np.ndarray, reach: int, count: int) -> list[np.ndarray]:
@@ -163,7 +169,12 @@ def _reverse(
     body = known * (line > chin)
     share = smoothstep(line, nape + (chin - nape) / 2, chin).astype(np.float32)[..., None]
     hair, body, known = (each.astype(np.float32) for each in (hair, body, known))
-    above = fill(person, hair) if hair.sum() > LEAST_HAIR * hair.size else fill(person, known)
+    above = fill(person, known)
+    if hair.sum() > LEAST_HAIR * hair.size:
+        above = fill(person, hair)
+        common = np.median(person[hair > 0.9], axis=0) if (hair > 0.9).any() else above
+        rest = 1 - cv2.GaussianBlur(hair, (0, 0), RIM * size)
+        above = above + (common - above) * (COMMON * rest[..., None])
     below = fill(person, body) if body.sum() > LEAST_HAIR * body.size else above
     return above + (below - above) * share
 

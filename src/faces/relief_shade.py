@@ -10,14 +10,15 @@ import torch
 
 from faceforward.eg3d import cameras
 from faceforward.faces.relief_fill import matched, smoothstep
-from faceforward.faces.relief_layers import Layers
+from faceforward.faces.relief_layers import EDGE, Layers
 from faceforward.faces.relief_render import Hits, sampled, trace
 from faceforward.faces.relief_surface import Shape, to_world
 
 WELL, BADLY = 0.6, 0.25  # pixels of the photograph to one of the view: seen well from, hardly below
 MIRRORED, GENERATED = 0.5, 0.25  # what a mirrored and a generated pixel count in the visibility
 STILL = (0.003, 0.02)  # sides by which the person moves, until the photograph's own silhouette is gone
-TURNED = (6.0, 14.0)  # yaw of a photograph, from which its mirror image shows another side of the head
+TURNED = 8.0  # yaw of a photograph, from which its mirror image shows another side of the head
+SIDE = (-0.02, 0.03)  # distance from the head's middle over which its far side begins, world units
 NEARER = (
     -10.0,
     2.0,
@@ -36,7 +37,8 @@ class Look:
         quality: How well the photograph saw it, in [0, 1]; 0 on the back.
         behind: 1 on the back of the head and beside it.
         distance: From the camera, along the ray.
-        height: Of the point in the world.
+        side: Of the point in the world, along x.
+        height: Along y.
     """
 
     colour: np.ndarray
@@ -44,6 +46,7 @@ class Look:
     quality: np.ndarray
     behind: np.ndarray
     distance: np.ndarray
+    side: np.ndarray
     height: np.ndarray
 
     def mirrored(self) -> Look:
@@ -75,13 +78,13 @@ def shade(
     hits = trace(shape, own, camera, size)
     seen = look(layers, own, hits)
     visibility = seen.quality
-    turned = float(smoothstep(abs(_yaw(own)), *TURNED))
-    if turned > 0:
+    yaw = _yaw(own)
+    if abs(yaw) > TURNED:
         flipped = cameras.mirrored(torch.from_numpy(camera)).numpy()
         seen, visibility = _joined(
             seen,
             look(layers, own, trace(shape, own, flipped, size)).mirrored(),
-            turned,
+            np.sign(yaw),
             _apart(own, flipped, camera),
         )
     colour = seen.colour
@@ -115,8 +118,11 @@ def look(layers: Layers, own: np.ndarray, hits: Hits) -> Look:
     front = sampled(layers.person, hits.entry, cv2.INTER_CUBIC)
     back = sampled(layers.reverse, hits.entry, cv2.INTER_LINEAR)
     far = sampled(layers.reverse, hits.leave, cv2.INTER_LINEAR)
-    first = sampled(layers.alpha, hits.entry).clip(0, 1) * hits.coverage
-    second = np.maximum(sampled(layers.alpha, hits.leave).clip(0, 1) * hits.coverage - first, 0)
+    first, second = (
+        np.clip((sampled(layers.alpha, places) - EDGE[0]) / (EDGE[1] - EDGE[0]), 0, 1) * hits.coverage
+        for places in (hits.entry, hits.leave)
+    )
+    second = np.maximum(second - first, 0)
     alpha = first + second
     colour = np.where(hits.behind[..., None], back, front)
     colour = colour + (far - colour) * (second / np.maximum(alpha, 1e-3))[..., None]
@@ -124,7 +130,9 @@ def look(layers: Layers, own: np.ndarray, hits: Hits) -> Look:
     quality = quality * sampled(layers.deep, hits.entry)
     world = to_world(hits.entry, hits.depth, own.astype(np.float32))
     behind = (hits.behind | (hits.coverage == 0)).astype(np.float32)
-    return Look(colour, alpha, quality.astype(np.float32), behind, hits.distance, world[..., 1])
+    return Look(
+        colour, alpha, quality.astype(np.float32), behind, hits.distance, world[..., 0], world[..., 1]
+    )
 
 
 def density(places: np.ndarray) -> np.ndarray:
@@ -143,21 +151,23 @@ def density(places: np.ndarray) -> np.ndarray:
     return np.sqrt(np.maximum((total - root) / 2, 0))
 
 
-def _joined(seen: Look, mirror: Look, turned: float, nearer: float) -> tuple[Look, np.ndarray]:
+def _joined(seen: Look, mirror: Look, near: float, nearer: float) -> tuple[Look, np.ndarray]:
     """The photograph's look completed by its mirror image's, and the visibility.
 
     Args:
         seen: By the photograph.
         mirror: By its mirror image.
-        turned: How far that shows another side, in [0, 1].
+        near: 1 where the photograph shows the head's left side, at positive x, better; else -1.
         nearer: Degrees by which its camera is nearer.
     """
     agree = 1 - smoothstep(np.abs(seen.distance - mirror.distance), *AGREEING)
     both = seen.quality * mirror.quality * agree
     colour = matched(mirror.colour, seen.colour, both.astype(np.float32))
     height = np.where(mirror.alpha > 0, mirror.height, seen.height)
-    outline = turned * smoothstep(nearer, *NEARER) * smoothstep(height, *HEAD)
-    better = turned * (1 - seen.quality) * mirror.quality * agree
+    side = np.where(mirror.alpha > 0, -mirror.side, seen.side)
+    far = smoothstep(-near * side, *SIDE)
+    outline = far * smoothstep(nearer, *NEARER) * smoothstep(height, *HEAD)
+    better = far * (1 - seen.quality) * mirror.quality * agree
     share = np.where(seen.behind > 0, outline, better).astype(np.float32)
     share = cv2.GaussianBlur(share, (0, 0), len(share) / 400)
     alpha = seen.alpha + (mirror.alpha - seen.alpha) * share
@@ -165,7 +175,7 @@ def _joined(seen: Look, mirror: Look, turned: float, nearer: float) -> tuple[Loo
     mixed = seen.colour + (colour - seen.colour) * weight[..., None]
     distance = np.where(share > 0.5, mirror.distance, seen.distance)
     visibility = seen.quality * (1 - share) + MIRRORED * mirror.quality * share
-    return Look(mixed, alpha, seen.quality, seen.behind, distance, seen.height), visibility
+    return Look(mixed, alpha, seen.quality, seen.behind, distance, seen.side, seen.height), visibility
 
 
 def _yaw(label: np.ndarray) -> float:

@@ -26,7 +26,7 @@ HAIR_BEHIND, NECK_BEHIND = 0.15, 0.12  # thickness behind the middle of what the
 CHIN = (-0.2, -0.25)  # heights over which the head becomes the neck
 ROUNDING = 0.15  # distance from the silhouette over which they round off
 EARS, EAR = (234, 454), (0.03, 0.06, 0.85)  # mesh's points before them; shift outwards, radius, thinness
-COVERED = 0.04  # of a cell, from which the surface reaches into it
+COVERED, SOFT = 0.3, 0.3  # of a cell, from which the surface reaches into it, and is whole
 EDGE = 3  # cells between a face and the silhouette up to which its own edge is the silhouette
 TURNED = 0.015  # depth between two sheets of a face's mesh, world units
 BEND, PULL = 0.6, 0.02  # of the surface's squared thickness against being bent and being sloped, cells
@@ -118,7 +118,11 @@ def build_shape(points: np.ndarray, label: np.ndarray, size: int, alpha: np.ndar
     behind += (np.where(turned, hidden - middle, cheek) - behind) * np.maximum(share, turned)
     back = middle + np.maximum(cv2.GaussianBlur(behind, (0, 0), 1), RIM)
     away = cv2.distanceTransform((~inside).astype(np.uint8), cv2.DIST_L2, 5) * unit
-    front, back = np.where(inside, front, middle + away), np.where(inside, back, middle - away)
+    # Thin towards the contour, so that it lies between the cells where the person's edge does.
+    edge = np.where(seen, 1, np.clip((alpha - COVERED) / SOFT, -1, 1))
+    away = np.where(edge > -1, -RIM * edge, np.maximum(away, RIM))
+    front = np.where(inside, middle + (front - middle) * edge, middle + away)
+    back = np.where(inside, middle + (back - middle) * edge, middle - away)
     soft = cv2.GaussianBlur(seen.astype(np.float32), (0, 0), 1)
     solid = to_world(places, depths, label)
     return Shape(front.astype(np.float32), back.astype(np.float32), inside, soft, solid)

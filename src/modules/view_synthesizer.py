@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 VERSION = 1  # of the views: results of another one are made anew
 MOST_SIDE = 1024  # pixels of the crop that a head is made of
+CAMERA_ERROR = 5.0  # degrees by which a photograph's own yaw may be wrong
 FARTHEST = 60.0  # degrees of yaw or pitch that can be asked for
 
 
@@ -243,7 +244,7 @@ class ViewSynthesizer(LightningModule):
                     error = float(eg3d.rotation_error(eg3d.pose(other), eg3d.pose(camera)))
                 except UnusablePhotoError:
                     error = None
-            within = abs(angle[0] - yaw) <= reach
+            within = abs(angle[0] - yaw) <= reach + CAMERA_ERROR
             seen.append(SeenView(angle, camera, view, within, apart, error))
         return tuple(seen)
 

@@ -14,6 +14,7 @@ from lightning import LightningModule
 
 from faceforward.checks import at_least
 from faceforward.eg3d import cameras as eg3d
+from faceforward.eg3d.mesh import needed
 from faceforward.eg3d.views import Angle, Orbit, grid, turntable
 from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.align import align
@@ -26,6 +27,7 @@ from faceforward.faces.mean_face import mean_face
 from faceforward.faces.mesh import FaceMesh
 from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import named_backends
+from faceforward.report.video import require_av
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +119,9 @@ class ViewSynthesizer(LightningModule):
         embedder: Compares faces; None takes dlib's.
 
     Raises:
-        ConfigurationError: An angle or a size is out of range, or weights are missing.
+        ConfigurationError: An angle or a size is out of range.
+        WeightsUnavailableError: Weights are missing, or a package: trimesh for the mesh, PyAV for the
+            turntable.
     """
 
     def __init__(
@@ -143,6 +147,10 @@ class ViewSynthesizer(LightningModule):
                     f"{name} is {list(degrees)}: give degrees from {-FARTHEST:.0f} to {FARTHEST:.0f}, one at "
                     "least; a photograph shows nothing of the back of a head"
                 )
+        if mesh_file:
+            needed("trimesh")
+        if frames:
+            require_av()
         self.yaws, self.pitches = tuple(map(float, yaws)), tuple(map(float, pitches))
         self.size, self.frames, self.turn, self.mesh_file = size, frames, float(turn), mesh_file
         self.heads: PhotoHeads = heads or ReliefHeads()

@@ -14,6 +14,7 @@ from jsonargparse import set_parsing_settings
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from faceforward.errors import ConfigurationError, FaceforwardError
+from faceforward.launch import agree_with_launcher, launched
 from faceforward.precision import has_bfloat16
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class FaceforwardCLI(LightningCLI):
         Raises:
             ConfigurationError: The checkpoint to go on from cannot be read; Lightning opens it next.
         """
+        self.typed = [str(argument) for argument in args or ()]
         self.config = parser.parse_args(args)
         subcommand = self.config.get("subcommand")
         checkpoint = self.config[subcommand].get("ckpt_path") if subcommand else None
@@ -147,8 +149,13 @@ class FaceforwardCLI(LightningCLI):
             refuse_checkpoint(str(checkpoint))
 
     def before_instantiate_classes(self) -> None:
-        """Take float32 instead of bfloat16 where the CPU would emulate it, and say so."""
+        """Follow the launcher; take float32 instead of bfloat16 where the CPU would emulate it, and say so.
+
+        Raises:
+            ConfigurationError: torchrun or srun started other processes than the configuration asks for.
+        """
         trainer = self.config[self.subcommand].trainer if self.subcommand else self.config.trainer
+        agree_with_launcher(trainer, self.typed, launched())
         on_cpu = trainer.accelerator == "cpu" or (
             trainer.accelerator == "auto" and not torch.accelerator.is_available()
         )

@@ -100,6 +100,7 @@ class InferCLI(FaceforwardCLI):
             ConfigurationError: A target age is out of range, missing or of no use, or there is nothing to
                 read.
         """
+        super().before_instantiate_classes()
         from transformers.utils.logging import disable_progress_bar  # late: `--help` need not pay for it
 
         disable_progress_bar()  # of loading weights: a second at most

@@ -109,7 +109,8 @@ def psnr_outside(source: np.ndarray, aged: np.ndarray, head: np.ndarray) -> floa
     check_pair(source, aged, head)
     if head.all():
         return float("nan")
-    error = np.square(source[~head].astype(np.float64) - aged[~head]).mean()
+    outside = (~head).astype(np.uint8)
+    error = cv2.norm(source, aged, cv2.NORM_L2SQR, mask=outside) / (3 * int(outside.sum()))
     return float(10 * np.log10(255**2 / error)) if error else float("inf")
 
 
@@ -141,14 +142,18 @@ def tint(source: np.ndarray, aged: np.ndarray, face: np.ndarray) -> Tint:
         ValueError: The pictures are not of one size, or the mask is empty.
     """
     check_pair(source, aged, face)
-    first, second = (cv2.cvtColor(i.astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for i in (source, aged))
-    difference = second - first
-    mean = difference[face].mean(axis=0, dtype=np.float64)
-    side = min(len(source), COARSE)
+    rows, columns = (np.flatnonzero(face.any(axis=axis)) for axis in (1, 0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    first, second = (
+        cv2.cvtColor(image[part].astype(np.float32) / 255, cv2.COLOR_RGB2LAB) for image in (source, aged)
+    )
     weight = face.astype(np.float32)
+    difference = np.zeros((*face.shape, 3), np.float32)
+    difference[part] = (second - first) * weight[part][..., None]
+    mean = difference[part].sum(axis=(0, 1), dtype=np.float64) / face.sum()
+    side = min(len(source), COARSE)
     shares, weighted = (
-        cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA)
-        for each in (weight, difference * weight[..., None])
+        cv2.resize(each, (side, side), interpolation=cv2.INTER_AREA) for each in (weight, difference)
     )
     around = np.maximum(cv2.GaussianBlur(shares, (0, 0), LOW_SCALE * side), 1e-6)
     change = cv2.GaussianBlur(weighted, (0, 0), LOW_SCALE * side) / around[..., None]

@@ -108,6 +108,12 @@ def build_relief(crop: np.ndarray, label: torch.Tensor, points: np.ndarray) -> R
     points = np.asarray(points, dtype=np.float64)
     if points.shape != (POINTS, 3) or not np.isfinite(points).all():
         raise ValueError(f"expected {POINTS} finite mesh points (x, y, z), got {points.shape}")
+    places = points[:, :2].mean(axis=0)
+    if not ((places > 0) & (places < len(crop))).all():
+        raise ValueError(
+            f"the mesh lies outside the crop, about {np.rint(places).astype(int).tolist()} of {len(crop)} "
+            "pixels: give its points in pixels of the crop, not of the photograph"
+        )
     yaw = abs(float(eg3d.angles(eg3d.pose(label))[0]))
     if yaw > MOST_YAW:
         raise ValueError(

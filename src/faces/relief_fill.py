@@ -34,7 +34,7 @@ def fill(pixels: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def matched(other: np.ndarray, shown: np.ndarray, weight: np.ndarray, *, reach: float = 0.05) -> np.ndarray:
-    """Give a picture the light of another: their low frequencies' difference is carried over where it is known.
+    """Give a picture the light of another: the difference of their low frequencies is carried over.
 
     Args:
         other: `(H, W, 3)` float32: the picture that is changed.

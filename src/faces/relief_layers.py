@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from faceforward.faces.person_mask import PersonMask
+from faceforward.faces.relief_face import MARGIN, NODES
 from faceforward.faces.relief_fill import fill, smoothstep
-from faceforward.faces.relief_surface import MARGIN, NODES
 
 BELOW = 0.06  # of a side below the chin, from where on a person reaches down to the picture's edge
 TRACES = 0.025  # of a side around a person, where hair and shadows may be left

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from faceforward.faces.relief_face import CELLS, MARGIN, NODES
 from faceforward.faces.relief_layers import Layers
-from faceforward.faces.relief_surface import CELLS, MARGIN, NODES, Shape, nodes, to_world
+from faceforward.faces.relief_surface import Shape, nodes, to_world
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +64,7 @@ def textured(shape: Shape, layers: Layers, own: np.ndarray) -> TexturedMesh:
     texture[:size, :size], texture[:size, size:] = pictures
     texture[size:] = pictures[1].mean(axis=(0, 1)).astype(np.uint8)
     flat = places.reshape(-1, 2) / 2
-    uv = np.concatenate([flat, flat + [0.5, 0]]) * [1, -1] + [0, 1]
+    uv = np.concatenate([flat, flat + np.array([0.5, 0])]) * [1, -1] + np.array([0, 1])
     used, faces = np.unique(faces, return_inverse=True)
     return TexturedMesh(
         points[used].astype(np.float32),

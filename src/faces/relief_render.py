@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from faceforward.faces.relief_surface import CELLS, MARGIN, RIM, Shape
+from faceforward.faces.relief_face import CELLS, MARGIN
+from faceforward.faces.relief_rays import Rays, rays_between
+from faceforward.faces.relief_surface import RIM, Shape
 
 STEPS = 40  # along a ray through the depths of the person
 HALVINGS = 7  # of a step, at edges
 SECANTS = 4  # where neighbours agree
 GRAZING = 1.5  # steps: how near a ray that missed is looked at again
-STEEPEST = 0.17  # cosine between a ray and the photograph's axis
-WIDTH = 512  # of the picture that flat places are looked up as: OpenCV allows no more than 32,767 columns
 FAR = 100.0  # depth that nothing has
 
 
@@ -40,41 +40,14 @@ class Hits:
 
 
 @dataclass(frozen=True, eq=False)
-class Rays:
-    """Rays of a camera as the photograph's camera sees them: at a depth d, in cells of the grid, `still + moved / d`.
+class Marched:
+    """What marching along rays found, `(H, W)` float32 each.
 
     Attributes:
-        still: `(2, H, W)` float32.
-        moved: `(2, H, W)` float32.
-        start: Depth of their origin.
-        stretch: `(H, W)` float32: length of a ray over its depth.
-    """
-
-    still: np.ndarray
-    moved: np.ndarray
-    start: float
-    stretch: np.ndarray
-
-    def cells(self, depth: np.ndarray | np.float32) -> np.ndarray:
-        """Where points at these depths are in the grid, `(2, H, W)`: x and y."""
-        seen = self.moved * (np.float32(1) / depth)
-        seen += self.still
-        return seen
-
-    def some(self, where: np.ndarray) -> Rays:
-        """Those at flat places `(N,)`, filled up to a picture of `WIDTH` columns."""
-        count = -(-max(len(where), 1) // WIDTH) * WIDTH
-        flat = np.concatenate([where, np.zeros(count - len(where), where.dtype)])
-        still, moved = (
-            values.reshape(2, -1)[:, flat].reshape(2, -1, WIDTH) for values in (self.still, self.moved)
-        )
-        return Rays(still, moved, self.start, self.stretch.ravel()[flat].reshape(-1, WIDTH))
-
-
-@dataclass(frozen=True, eq=False)
-class Marched:
-    """What marching along rays found, `(H, W)` each: depths of entry and exit, `FAR` without; the least value outside
-    and its depth.
+        entry: Depth at which they enter; `FAR` where they do not.
+        leave: Depth at which they leave.
+        least: Least distance from the surface.
+        closest: Its depth.
     """
 
     entry: np.ndarray
@@ -83,44 +56,11 @@ class Marched:
     closest: np.ndarray
 
 
-def rays_between(own: np.ndarray, camera: np.ndarray, size: int) -> Rays:
-    """Rays of one camera in the axes of another.
-
-    Args:
-        own: `(25,)` label of the photograph.
-        camera: `(25,)` label of the view.
-        size: Side of the view.
-
-    Raises:
-        ValueError: The cameras look more than about 80 degrees apart.
-    """
-    pose, other = own[:16].reshape(4, 4), camera[:16].reshape(4, 4)
-    fx, skew, cx, _, fy, cy = camera[16:22]
-    turn = pose[:3, :3].T @ other[:3, :3]
-    middle = (np.arange(size) + 0.5) / size
-    y = ((middle - cy) / fy)[:, None]
-    x = ((middle - cx) / fx)[None] - skew / fx * y
-    towards = turn[:, :1, None] * x + turn[:, 1:2, None] * y + turn[:, 2:, None]  # (3, H, W)
-    length = np.sqrt(1 + x**2 + y**2)
-    if (towards[2] / length).min() < STEEPEST:
-        raise ValueError(
-            "a camera looks more than 80 degrees away from where the photograph was taken: a relief has "
-            "nothing to show there"
-        )
-    origin = pose[:3, :3].T @ (other[:3, 3] - pose[:3, 3])
-    lens = own[[16, 20]][:, None, None] * CELLS
-    middle = (own[[18, 21]][:, None, None] + MARGIN) * CELLS - 0.5
-    slope = towards[:2] / towards[2]
-    still = (lens * slope + middle).astype(np.float32)
-    moved = (lens * (origin[:2, None, None] - origin[2] * slope)).astype(np.float32)
-    return Rays(still, moved, float(origin[2]), (length / towards[2]).astype(np.float32))
-
-
 def trace(shape: Shape, own: np.ndarray, camera: np.ndarray, size: int) -> Hits:
     """March along the rays of a camera until they meet the surface.
 
-    Every second ray is marched; where those around a pixel agree, its own meeting lies between theirs and is found by
-    secants, elsewhere it is marched as well.
+    Every second ray is marched; where those around a pixel agree, its own meeting lies between theirs and is
+    found by secants, elsewhere it is marched as well.
 
     Args:
         shape: Of the person.
@@ -229,7 +169,7 @@ def _halved(walls: np.ndarray, rays: Rays, outer: np.ndarray, inner: np.ndarray)
 def _secants(
     walls: np.ndarray, rays: Rays, low: np.ndarray, high: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depths `(N,)` of the surface between others (Illinois' false position), and whether they enclosed it."""
+    """Depths `(N,)` of the surface between others (Illinois' method), and whether they enclosed it."""
     count = len(low)
     a, b = (np.resize(values, rays.stretch.shape) for values in (low, high))
     first, second = _value(walls, rays, a), _value(walls, rays, b)

@@ -9,15 +9,10 @@ import cv2
 import numpy as np
 from scipy.sparse import csr_array, diags_array, eye_array, kron
 from scipy.sparse.linalg import splu
-from scipy.spatial import Delaunay
 
-from faceforward.faces.mean_face import MeanFace, mean_face
-from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE
+from faceforward.faces.relief_face import CELLS, MARGIN, NODES, drawn, face_depths
 from faceforward.faces.relief_fill import fill
 
-MARGIN = 0.25  # around the crop, in its sides, over which the surface goes on
-CELLS = 96  # of the grid along a side of the crop
-NODES = CELLS + 2 * round(MARGIN * CELLS)  # along a side of the grid, margins and all
 CENTRE = np.array([0.0, 0.05, -0.01])  # of the head, between the ears, in the world of the labels
 LOWEST, HIGHEST = -0.25, 0.4  # heights between which the head's own axis tips the middle
 RIM = 0.012  # least thickness in front of and behind the middle, world units
@@ -27,6 +22,7 @@ CHIN = (-0.2, -0.25)  # heights over which the head becomes the neck
 ROUNDING = 0.15  # distance from the silhouette over which they round off
 EARS, EAR = (234, 454), (0.03, 0.06, 0.85)  # mesh's points before them; shift outwards, radius, thinness
 COVERED, SOFT = 0.3, 0.3  # of a cell, from which the surface reaches into it, and is whole
+SMOOTHED = 0.8  # deviation, in cells, of the blur of the person's contour
 EDGE = 3  # cells between a face and the silhouette up to which its own edge is the silhouette
 TURNED = 0.015  # depth between two sheets of a face's mesh, world units
 BEND, PULL = 0.6, 0.02  # of the surface's squared thickness against being bent and being sloped, cells
@@ -53,21 +49,6 @@ class Shape:
     solid: np.ndarray
 
 
-def face_depths(points: np.ndarray, label: np.ndarray, size: int, mean: MeanFace) -> np.ndarray:
-    """Depths before the camera of a mesh's points, `(468,)`: the mesh's own, as far away as the mean face.
-
-    Args:
-        points: `(468, 3)` pixels of the crop; z in the same unit, from an origin of its own.
-        label: `(25,)`.
-        size: Side of the crop.
-        mean: The mean face, which the label places in the world.
-    """
-    pose = label[:16].reshape(4, 4)
-    known = (mean.points * WORLD_SCALE + WORLD_ORIGIN - pose[:3, 3]) @ pose[:3, 2]
-    relative = points[:, 2] / (label[16] * size)
-    return known.mean() / (1 + relative.mean()) * (1 + relative)
-
-
 def to_world(places: np.ndarray, depths: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Points `(..., 3)` of the world that are seen at `(..., 2)` sides of the crop, at depths `(...)`."""
     pose, (focal, skew, x0, _, height, y0) = label[:16].reshape(4, 4), label[16:22]
@@ -90,10 +71,10 @@ def build_shape(points: np.ndarray, label: np.ndarray, size: int, alpha: np.ndar
         size: Side of the crop.
         alpha: `(NODES, NODES)` float32 in [0, 1], how much of a cell the person covers.
     """
-    mean = mean_face()
     places = (points[:, :2] + 0.5) / size
-    depths = face_depths(points, label, size, mean)
-    face, hidden = (_drawn(places, depths, _triangles(), sign) for sign in (1, -1))
+    depths = face_depths(points, label, size)
+    alpha = cv2.GaussianBlur(alpha, (0, 0), SMOOTHED)
+    face, hidden = (drawn(places, depths, sign) for sign in (1, -1))
     seen = np.isfinite(face)
     inside = (alpha > COVERED) | seen
     unit = _middle(label) / (CELLS * label[16])  # of a cell in the world
@@ -157,7 +138,7 @@ def _rounded(near: np.ndarray, places: np.ndarray, label: np.ndarray) -> np.ndar
 
 
 def _bent(plane: np.ndarray, face: np.ndarray, seen: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """The middle, through the silhouette: of a turned head's far cheek that lies before the head's own middle."""
+    """The middle, through the silhouette: a turned head's far cheek has its own before the head's."""
     rim = inside & (cv2.erode(inside.astype(np.uint8), np.ones((3, 3))) == 0)
     close = cv2.dilate((~inside).astype(np.uint8), np.ones((2 * EDGE + 1, 2 * EDGE + 1))) > 0
     edge = seen & close
@@ -200,38 +181,6 @@ def _neck(label: np.ndarray) -> list[tuple[int, int, float]]:
     cells = np.floor((places + MARGIN) * CELLS).astype(int)
     good = ((cells >= 0) & (cells < NODES)).all(axis=1)
     return [(int(r), int(c), float(d)) for (c, r), d in zip(cells[good], seen[good, 2], strict=True)]
-
-
-@cache
-def _triangles() -> np.ndarray:
-    """Triangles of the mesh's points, `(T, 3)`: Delaunay's, of the mean face unrolled about its axis."""
-    x, y, z = mean_face().points.T
-    return np.asarray(Delaunay(np.stack([np.arctan2(x, z + 0.4), y], axis=1)).simplices)
-
-
-def _drawn(places: np.ndarray, depths: np.ndarray, triangles: np.ndarray, sign: int = 1) -> np.ndarray:
-    """Depth of the nearest triangle at each node (of the farthest with sign -1), `(NODES, NODES)`, or nan."""
-    drawn = np.full((NODES, NODES), np.inf)
-    at = (places + MARGIN) * CELLS - 0.5
-    for corners in triangles:
-        a, b, c = at[corners]
-        area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
-        if abs(area) < 1e-9:
-            continue
-        low = np.maximum(np.ceil(np.minimum(np.minimum(a, b), c)), 0).astype(int)
-        high = np.minimum(np.floor(np.maximum(np.maximum(a, b), c)), NODES - 1).astype(int)
-        if (low > high).any():
-            continue
-        x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
-        second = ((x - a[0]) * (c[1] - a[1]) - (y - a[1]) * (c[0] - a[0])) / area
-        third = ((b[0] - a[0]) * (y - a[1]) - (b[1] - a[1]) * (x - a[0])) / area
-        first = 1 - second - third
-        within = np.minimum(np.minimum(first, second), third) >= -1e-6
-        depth = first * depths[corners[0]] + second * depths[corners[1]] + third * depths[corners[2]]
-        depth *= sign
-        block = drawn[low[1] : high[1] + 1, low[0] : high[0] + 1]
-        block[within] = np.minimum(block, depth)[within]
-    return np.where(np.isfinite(drawn), sign * drawn, np.nan)
 
 
 def _smooth(wanted: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 
 from faceforward.atomic import remove_leftovers, write_atomically
+from faceforward.callbacks.manifest import (
+    OutputError,
+    append_line,
+    part_of,
+    parts,
+    read_lines,
+    refuse_unshared,
+    wait_for_ranks,
+    write_lines,
+)
+from faceforward.callbacks.ranks import gather, share, together
 from faceforward.datamodules.photos import Photos, Reused
-from faceforward.errors import ConfigurationError, FaceforwardError
+from faceforward.errors import ConfigurationError
 from faceforward.pretrained import sha256_of
 from faceforward.records import Rejected
 from faceforward.report.case import settings_key
@@ -27,15 +38,12 @@ MANIFEST = "manifest.jsonl"
 PROMISED = ("file", "input_sha256", "settings_sha256")  # texts that every record holds
 
 
-class OutputError(FaceforwardError):
-    """Results cannot be written: the run stops, what is complete stays."""
-
-
 class PhotoWriter(Callback):
     """Writes each result as it comes; what is there under the same settings is not done again.
 
-    A result appears complete or not at all, so a killed run goes on where it was. The manifest is rewritten
-    after each photograph; with several ranks each keeps its own until they are merged at the end.
+    A result appears complete or not at all, so a killed run goes on where it was. The manifest gets a line
+    after each photograph and its order at the end; with several ranks each keeps its own until the first one
+    merges them, for which the others do not wait.
 
     A writer of a kind of result says how one is written, read again and told in a line. A record, as `write`
     returns it and `read` finds it, holds at least `file`, `input_sha256` and `settings_sha256`.
@@ -56,6 +64,7 @@ class PhotoWriter(Callback):
         self._entries: dict[str, Entry] = {}
         self._hashes: dict[str, str] = {}
         self._reused: dict[str, dict[str, Any]] = {}
+        self._begun = False  # whether this run's manifest has its first line
 
     @abstractmethod
     def folders(self) -> list[Path]:
@@ -95,18 +104,14 @@ class PhotoWriter(Callback):
             remove_leftovers(folder)
 
     def manifest(self, trainer: Trainer) -> Path:
-        """The manifest that this rank writes."""
-        rank = "" if trainer.world_size == 1 else f".rank{trainer.global_rank}"
-        return self.output / self.manifest_name.replace(".jsonl", f"{rank}.jsonl")
+        """The manifest that this rank lengthens."""
+        whole = self.output / self.manifest_name
+        return whole if trainer.world_size == 1 else part_of(whole, trainer.global_rank, finished=False)
 
     @property
     def manifest_name(self) -> str:
         """The manifest's file in the folder of results."""
         return MANIFEST
-
-    @property
-    def _manifests_of_ranks(self) -> str:
-        return self.manifest_name.replace(".jsonl", ".rank*.jsonl")
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Prepare the folder and find out which photographs have their result.
@@ -120,37 +125,61 @@ class PhotoWriter(Callback):
                 f"{type(self).__name__} works in infer.py, on faceforward.datamodules.photos.Photos"
             )
         self.lines, self._entries = {}, {entry.id: entry for entry in photos.entries}
-        if trainer.is_global_zero:
-            self.prepare()
-        trainer.strategy.barrier("output folder")
+        with together(trainer, "preparing the folder of results"):
+            if trainer.is_global_zero:
+                self.prepare()
+        refuse_unshared(trainer, self.output)
+        self._begun = False
         self._reused = {}
-        for entry in photos.entries:
-            old = None if self.overwrite else self.read(entry)
-            foreign = old is not None and not all(isinstance(old.get(name), str) for name in PROMISED)
-            if old is None or foreign or entry.problem is not None or not entry.path.is_file():
-                continue
-            key = settings_key(self.settings(pl_module, photos, entry), self._sha256(entry))
-            if key == old["settings_sha256"]:
-                self._reused[entry.id] = old
-            elif entry.file != old["file"] and self._sha256(entry) != old["input_sha256"]:
-                raise ConfigurationError(
-                    f"{self.place(entry)} holds the result of another photograph, {old['file']}; "
-                    "give another --output, or --overwrite to replace it"
-                )
-        left = photos.leave_out(self._reused, unusable=self._skipped())
+        # Each rank reads and hashes its share alone: all need to know what is left, not why.
+        mine = share(len(photos.entries), trainer)
+        with together(trainer, "looking for results that are there"):
+            for place in mine:
+                entry = photos.entries[place]
+                old = self._earlier(pl_module, photos, entry)
+                if old is not None:
+                    self._reused[entry.id] = old
+        flags = torch.tensor([photos.entries[place].id in self._reused for place in mine], dtype=torch.uint8)
+        known = gather(trainer, flags, len(photos.entries)).bool().tolist()
+        reused = {
+            entry.id: self._reused.get(entry.id, {})
+            for entry, there in zip(photos.entries, known, strict=True)
+            if there
+        }
+        # As the first rank read them: it may be writing the manifest before another one looks.
+        skipped = trainer.strategy.broadcast(sorted(self._skipped()) if trainer.is_global_zero else [])
+        left = photos.leave_out(reused, unusable=set(skipped))
         self._reused = {case: record for case, record in self._reused.items() if case in left}
-        if self._reused:
-            logger.info(
-                "%d of %d photographs have their result already", len(self._reused), len(photos.entries)
+        if left and trainer.is_global_zero:
+            logger.info("%d of %d photographs have their result already", len(left), len(photos.entries))
+
+    def _earlier(self, pl_module: LightningModule, photos: Photos, entry: Entry) -> dict[str, Any] | None:
+        """The record of a result that is there under the same settings.
+
+        Raises:
+            ConfigurationError: There is one of another photograph.
+        """
+        old = None if self.overwrite else self.read(entry)
+        foreign = old is not None and not all(isinstance(old.get(name), str) for name in PROMISED)
+        if old is None or foreign or entry.problem is not None or not entry.path.is_file():
+            return None
+        key = settings_key(self.settings(pl_module, photos, entry), self._sha256(entry))
+        if key == old["settings_sha256"]:
+            return old
+        if entry.file != old["file"] and self._sha256(entry) != old["input_sha256"]:
+            raise ConfigurationError(
+                f"{self.place(entry)} holds the result of another photograph, {old['file']}; "
+                "give another --output, or --overwrite to replace it"
             )
+        return None
 
     def _skipped(self) -> set[str]:
         """The cases that an earlier run skipped, by its manifest."""
         try:
-            lines = (self.output / self.manifest_name).read_text(encoding="utf-8").splitlines()
-            return {line["id"] for line in map(json.loads, lines) if line["status"] == "skipped"}
-        except (OSError, ValueError, KeyError, TypeError):
-            return set()  # there is none, or not a whole one: those photographs are tried again
+            lines = read_lines(self.output / self.manifest_name).values()
+        except OSError:  # there is none: those photographs are tried again
+            return set()
+        return {line["id"] for line in lines if line.get("status") == "skipped"}
 
     def prepare(self) -> None:
         """Make the folders, see that they can be written, and remove what a killed run left.
@@ -163,7 +192,7 @@ class PhotoWriter(Callback):
                 folder.mkdir(parents=True, exist_ok=True)
             self.sweep()
             remove_leftovers(self.output)
-            for left in self.output.glob(self._manifests_of_ranks):
+            for left in parts(self.output / self.manifest_name):
                 left.unlink()
             write_atomically(self.output / ".writable", "")
             (self.output / ".writable").unlink()
@@ -199,7 +228,8 @@ class PhotoWriter(Callback):
                 line |= self.describe_rejected(self._entries[outputs.id], pl_module)
                 logger.warning("%s: %s: %s", outputs.file, outputs.status, outputs.reason)
             elif isinstance(outputs, Reused):
-                line = self._line(outputs.id, reused=True) | self.describe(self._reused[outputs.id])
+                record = self._reused.get(outputs.id) or self.read(self._entries[outputs.id]) or {}
+                line = self._line(outputs.id, reused=True) | self.describe(record)
             else:
                 case = outputs.photo.id
                 sha256 = self._sha256(self._entries[case])
@@ -207,7 +237,11 @@ class PhotoWriter(Callback):
                 record = self.write(outputs, input_sha256=sha256, key=key)
                 line = self._line(case) | self.describe(record)
             self.lines[line["id"]] = line
-            self._write_manifest(self.manifest(trainer), self.lines)
+            if self._begun:
+                append_line(self.manifest(trainer), line)
+            else:  # what an earlier run left is replaced
+                self._write_manifest(self.manifest(trainer), self.lines)
+                self._begun = True
         except OSError as error:
             free = shutil.disk_usage(self.output).free / 1e6 if self.output.exists() else 0
             raise OutputError(
@@ -224,29 +258,29 @@ class PhotoWriter(Callback):
     def _write_manifest(self, path: Path, lines: dict[str, dict[str, Any]]) -> None:
         """In the order in which the photographs were listed."""
         ordered = [lines[case] for case in self._entries if case in lines]
-        write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in ordered))
+        write_lines(path, ordered)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Merge the ranks' manifests and sum up.
+        """Merge the ranks' manifests and sum up, while the other ranks leave.
 
         Raises:
-            OutputError: The disk is full or cannot be written any more.
+            OutputError: The disk is full or cannot be written any more, or another rank came to no end.
         """
-        trainer.strategy.barrier("manifests")
-        if trainer.is_global_zero:
-            try:
-                if trainer.world_size > 1:
-                    parts = sorted(self.output.glob(self._manifests_of_ranks))
-                    merged = [
-                        json.loads(text) for part in parts for text in part.read_text("utf-8").splitlines()
-                    ]
-                    self.lines = {line["id"]: line for line in merged}
-                    self._write_manifest(self.output / self.manifest_name, self.lines)
-                    for part in parts:
-                        part.unlink()
-                self.finish()
-            except OSError as error:
-                raise OutputError(
-                    f"{self.output} cannot be written: {error}; make room and run it again"
-                ) from error
-        trainer.strategy.barrier("report")
+        whole, ranks = self.output / self.manifest_name, trainer.world_size
+        try:
+            if ranks > 1:
+                self._write_manifest(part_of(whole, trainer.global_rank, finished=True), self.lines)
+                part_of(whole, trainer.global_rank, finished=False).unlink(missing_ok=True)
+            if not trainer.is_global_zero:
+                return
+            finished = wait_for_ranks(whole, ranks) if ranks > 1 else []
+            for part in finished:
+                self.lines |= read_lines(part)
+            self._write_manifest(whole, self.lines)
+            self.finish()
+            for part in finished:
+                part.unlink(missing_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"{self.output} cannot be written: {error}; make room and run it again"
+            ) from error

@@ -41,7 +41,7 @@ def test_the_first_rank_waits_as_long_as_others_write(tmp_path):
         if len(looks) == 3:
             growing.rename(part_of(manifest, 1, finished=True))
 
-    finished = wait_for_ranks(manifest, 2, patience=0.0, sleep=sleep)
+    finished = wait_for_ranks(manifest, 2, patience=5.0, sleep=sleep)
     assert [path.name for path in finished] == ["manifest.rank0.jsonl", "manifest.rank1.jsonl"]
     assert finished == parts(manifest)
     assert len(read_lines(finished[1])) == 3

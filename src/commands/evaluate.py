@@ -219,6 +219,7 @@ def evaluate(
             "failed": shown.failed,
             "people": people,
             "adult": adult,
+            "wrong_pairs": max(len(r.retrieval or ()) for r in results) * max(people - 1, 0),
             "bands": identity_bands(shown.photos),
         }
     content = document(results, calibration=calibration, networks=used, gallery=about)

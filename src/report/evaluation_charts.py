@@ -59,7 +59,7 @@ def ticks(low: float, high: float, most: int = 7) -> list[float]:
     Example:
         >>> from faceforward.report.evaluation_charts import ticks
         >>> ticks(0, 68)
-        [0.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0]
+        [0, 10, 20, 30, 40, 50, 60]
     """
     least = (high - low) / most
     power = 10 ** math.floor(math.log10(least))

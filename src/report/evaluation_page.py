@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from faceforward.atomic import atomic_file
 from faceforward.report.evaluation_examples import examples
 from faceforward.report.evaluation_figures import charts
-from faceforward.report.evaluation_words import NOTHING, said, verdict, words
+from faceforward.report.evaluation_words import NOTHING, order, said, verdict, words
 from faceforward.version import __version__
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _table(document: dict[str, Any], prefixes: tuple[str, ...]) -> list[dict[str
     """Rows of one section: a figure of all folders, and the differences."""
     folders, rows = document["folders"], []
     names = dict.fromkeys(name for folder in folders.values() for name in folder["figures"])
-    for name in names:
+    for name in sorted(names, key=order):
         if not name.startswith(prefixes):
             continue
         word = words(name)

@@ -64,6 +64,16 @@ FOUND = {
 }
 
 
+def order(name: str) -> tuple[int, str, int]:
+    """Where a figure stands on the page: what the section is about first, reader by reader."""
+    kind, *_, last = name.split("/")
+    if kind in ("age", "photographs"):
+        tables = AGE if kind == "age" else PHOTOGRAPHS
+        place = list(tables).index(last) if last in tables else len(tables)
+        return (kind == "photographs", name.split("/")[1], place)
+    return (0, "", list(PLAIN).index(name) if name in PLAIN else len(PLAIN))
+
+
 def words(name: str) -> Words:
     """How a figure of `metrics.json` is shown; unknown ones go by their own name."""
     parts = name.split("/")

@@ -59,6 +59,7 @@ def main() -> int:
     parser.add_argument(
         "--speed", action="store_true", help="only time and memory of 8 views of one photograph"
     )
+    parser.add_argument("--own", action="store_true", help="turn from the photograph's own view")
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.speed:

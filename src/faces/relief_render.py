@@ -11,7 +11,7 @@ from faceforward.faces.relief_face import CELLS, MARGIN
 from faceforward.faces.relief_rays import Rays, rays_between
 from faceforward.faces.relief_surface import RIM, Shape
 
-STEPS = 40  # along a ray through the depths of the person
+STEPS = 44  # along a ray through the depths of the person
 HALVINGS = 7  # of a step, at edges
 SECANTS = 4  # where neighbours agree
 GRAZING = 1.5  # steps: how near a ray that missed is looked at again
@@ -25,7 +25,7 @@ class Hits:
     Attributes:
         entry: `(H, W, 2)` float32: place in sides of the photograph's crop.
         depth: `(H, W)` float32: of the entry, before the photograph's camera.
-        leave: `(H, W, 2)` float32: place of the way out.
+        leave: `(H, W, 2)` float32: place of the way out, or of another way in behind an ear or a lock.
         behind: `(H, W)` bool: the ray comes in through the back.
         coverage: `(H, W)` float32 in [0, 1]: how much of a pixel the person covers.
         distance: `(H, W)` float32: of the entry from the camera, along the ray, world units.
@@ -45,7 +45,7 @@ class Marched:
 
     Attributes:
         entry: Depth at which they enter; `FAR` where they do not.
-        leave: Depth at which they leave.
+        leave: Depth at which they leave, or meet the surface again.
         least: Least distance from the surface.
         closest: Its depth.
     """
@@ -137,7 +137,7 @@ def _value(walls: np.ndarray, rays: Rays, depth: np.ndarray | np.float32) -> np.
 def _march(walls: np.ndarray, rays: Rays, depths: np.ndarray) -> Marched:
     """Go along rays in equal steps, and halve the steps at which they enter and leave."""
     shape = rays.still.shape[1:]
-    came, left = (np.zeros(shape, np.int32) for _ in range(2))
+    came, left, again = (np.zeros(shape, np.int32) for _ in range(3))
     least, closest = np.full(shape, np.float32(FAR)), np.full(shape, np.float32(FAR))
     within = np.zeros(shape, bool)
     for number, depth in enumerate(depths):
@@ -145,6 +145,7 @@ def _march(walls: np.ndarray, rays: Rays, depths: np.ndarray) -> Marched:
         now = value <= 0
         np.copyto(came, number, where=now & (came == 0))
         np.copyto(left, number, where=within & ~now & (left == 0))
+        np.copyto(again, number, where=now & (left > 0) & (again == 0))
         closer = value < least
         np.copyto(least, value, where=closer)
         np.copyto(closest, depth, where=closer)
@@ -153,6 +154,7 @@ def _march(walls: np.ndarray, rays: Rays, depths: np.ndarray) -> Marched:
     left[hit & (left == 0)] = len(depths) - 1
     entry = _halved(walls, rays, depths[np.maximum(came - 1, 0)], depths[came])
     leave = _halved(walls, rays, depths[left], depths[np.maximum(left - 1, 0)])
+    leave = np.where(again > 0, depths[again], leave)
     far = np.float32(FAR)
     return Marched(np.where(hit, entry, far), np.where(hit, leave, far), least, closest)
 

@@ -15,13 +15,13 @@ from faceforward.faces.relief_fill import fill
 
 CENTRE = np.array([0.0, 0.05, -0.01])  # of the head, between the ears, in the world of the labels
 LOWEST, HIGHEST = -0.25, 0.4  # heights between which the head's own axis tips the middle
-RIM = 0.012  # least thickness in front of and behind the middle, world units
+RIM = 0.02  # least thickness in front of and behind the middle, world units
 SKULL = (np.array([0.0, 0.07, -0.02]), np.array([0.18, 0.26, 0.23]))  # middle and radii, with short hair
 HAIR_BEHIND, NECK_BEHIND = 0.15, 0.12  # thickness behind the middle of what the skull does not fill
 CHIN = (-0.2, -0.25)  # heights over which the head becomes the neck
 ROUNDING = 0.15  # distance from the silhouette over which they round off
 EARS, EAR = (234, 454), (0.03, 0.06, 0.85)  # mesh's points before them; shift outwards, radius, thinness
-COVERED, SOFT = 0.3, 0.3  # of a cell, from which the surface reaches into it, and is whole
+COVERED, SOFT = 0.3, 0.12  # of a cell, from which the surface reaches into it, and is whole
 SMOOTHED = 0.8  # deviation, in cells, of the blur of the person's contour
 EDGE = 3  # cells between a face and the silhouette up to which its own edge is the silhouette
 TURNED = 0.015  # depth between two sheets of a face's mesh, world units

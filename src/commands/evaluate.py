@@ -105,12 +105,13 @@ def known_by(case: AgedCase, photos: Mapping[str, GalleryPhoto]) -> AgedCase:
     photo = photos.get(case.original) or photos.get(case.source.name)
     if photo is None:
         return case
+    unknown = photo.age is not None and (case.facts.age is None or case.estimated)
     facts = dataclasses.replace(
         case.facts,
         person=case.facts.person or photo.person,
-        age=photo.age if case.facts.age is None else case.facts.age,
+        age=photo.age if unknown else case.facts.age,
     )
-    return dataclasses.replace(case, facts=facts)
+    return dataclasses.replace(case, facts=facts, estimated=case.estimated and not unknown)
 
 
 _networks: list[Networks] = []  # of a process that measures

@@ -35,6 +35,7 @@ class MeasuredCase:
         failed: Target ages whose pictures could not be measured.
         later: Target age -> descriptor distances of the aged picture and of the unchanged photograph to the
             nearest real photograph of the person at that age; absent where there is none.
+        estimated: The age is a reader's estimate: it serves for the years between, and judges no reader.
     """
 
     case: str
@@ -43,6 +44,7 @@ class MeasuredCase:
     measures: Measures
     failed: tuple[int, ...] = ()
     later: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    estimated: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,12 +232,14 @@ def photograph_columns(cases: Sequence[MeasuredCase], calibration: Calibration |
     """Columns of the photographs themselves: what the readers say of them, `photographs/<reader>/...`.
 
     Args:
-        cases: Of one folder; those without a known age have no numbers.
+        cases: Of one folder; those whose age is not known or only estimated have no numbers.
         calibration: See `picture_columns`.
     """
     age = np.array([case.measures.age for case in cases], dtype=np.float64)
     values: dict[str, np.ndarray] = {}
     for place, case in enumerate(cases):
+        if case.estimated:
+            continue
         for reader, years in case.measures.years.items():
             bias = f"photographs/{reader}/bias"
             values.setdefault(bias, np.full(len(cases), np.nan))[place] = years - case.measures.age

@@ -121,6 +121,7 @@ def folder_json(result: FolderResult) -> dict[str, Any]:
         "pictures": sum(len(case.measures.pictures) for case in result.cases),
         "people": len({case.person for case in result.cases}),
         "without_age": sum(not math.isfinite(case.measures.age) for case in result.cases),
+        "estimated_age": sum(case.estimated for case in result.cases),
         "without_template": result.without_template,
         "failed": {
             "photographs": sum(failure.target is None for failure in result.failures),

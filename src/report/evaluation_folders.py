@@ -45,6 +45,7 @@ class AgedCase:
         original: Name of the photograph's own file, by which a gallery may know the person; may be empty.
         aligned: The pictures are crops that lie over each other, as this program's are.
         native: Side of the crop in the photograph's own pixels; infinite where unknown.
+        estimated: Nobody gave the age: a reader's estimate stands for it.
         digest: SHA-256 of the photograph's file where the program wrote it down.
         failures: What is wrong with its files.
     """
@@ -56,6 +57,7 @@ class AgedCase:
     original: str = ""
     aligned: bool = False
     native: float = float("inf")
+    estimated: bool = False
     digest: str = ""
     failures: tuple[Failure, ...] = ()
 
@@ -146,6 +148,7 @@ def _case(folder: Path, facts: SourceFacts) -> AgedCase | Failure | None:
             aged[int(match[1])] = file
     told = result.get("source", {})
     age = facts.age if facts.age is not None else told.get("age")
+    estimated = facts.age is None and age is not None and told.get("age_origin") != "given"
     given = told.get("gender") if told.get("gender_origin") == "given" else None
     source = crop if crop.is_file() else facts.file
     assert source is not None  # one of the two is there
@@ -157,6 +160,7 @@ def _case(folder: Path, facts: SourceFacts) -> AgedCase | Failure | None:
         original=Path(str(result.get("file", "")) or facts.file or "").name,
         aligned=bool(result) and crop.is_file(),
         native=_native(result.get("face", {})),
+        estimated=estimated,
         digest=str(result.get("input_sha256", "")),
         failures=tuple(failures),
     )

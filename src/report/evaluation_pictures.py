@@ -175,7 +175,8 @@ def measure_aged(case: AgedCase, networks: Networks) -> Measured:
     )
     lost = tuple(failure.target for failure in failures if failure.target is not None)
     person = case.facts.person or case.case
-    return Measured(MeasuredCase(case.case, person, case.facts.gender, measures, lost), tuple(failures))
+    found_case = MeasuredCase(case.case, person, case.facts.gender, measures, lost, estimated=case.estimated)
+    return Measured(found_case, tuple(failures))
 
 
 def _native(source: Seen) -> float:

@@ -199,7 +199,7 @@ def test_this_programs_own_cases_are_read(tmp_path, crop, networks):
     Image.fromarray(lit(crop, 60)).save(case / "aged" / "60.png")
     result = {
         "file": "photos/a.jpg", "input_sha256": "0" * 64,
-        "source": {"age": 38.5, "gender": "female", "gender_origin": "given"},
+        "source": {"age": 38.5, "age_origin": "given", "gender": "female", "gender_origin": "given"},
         "face": {"crop_side": 256, "crop_to_photograph": [[2, 0, 0], [0, 2, 0], [0, 0, 1]]},
     }  # fmt: skip
     (case / "result.json").write_text(json.dumps(result))
@@ -212,6 +212,20 @@ def test_this_programs_own_cases_are_read(tmp_path, crop, networks):
     assert folder["figures"]["keeping/gender/brightness"]["value"] == 1
     assert folder["figures"]["photographs/brightness/bias"]["value"] == pytest.approx(1.5, abs=0.5)
     assert folder["figures"]["age/brightness/mae"]["low"] is None  # one person tells nothing of others
+
+
+def test_an_estimated_age_judges_no_reader(tmp_path, crop, networks):
+    case = tmp_path / "out" / "a"
+    (case / "aged").mkdir(parents=True)
+    Image.fromarray(lit(crop, 40)).save(case / "face.png")
+    Image.fromarray(lit(crop, 45)).save(case / "aged" / "45.png")
+    source = {"age": 40.0, "age_origin": "estimated", "gender": "female", "gender_origin": "estimated"}
+    (case / "result.json").write_text(json.dumps({"source": source}))
+    folder = evaluate([tmp_path / "out"], tmp_path / "result", networks=networks)["folders"]["out"]
+    assert folder["estimated_age"] == 1
+    assert not [name for name in folder["figures"] if name.startswith("photographs/")]
+    assert "keeping/gender/brightness" not in folder["figures"]
+    assert folder["figures"]["identity/near/distance"]["count"] == 1
 
 
 def test_ages_that_are_missing_are_said(tmp_path, crop, networks):

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn import functional as F
 
+from faceforward.eg3d.resampling import widened
+
 if TYPE_CHECKING:
     from faceforward.eg3d.renderer import Renderer
 
@@ -29,6 +31,7 @@ def density_variation(
         distance: Standard deviation from a point to its neighbour, world units.
         generator: Of the points.
     """
+    planes = widened(planes)  # half precision has no neighbours this near
     drawn = torch.rand(len(planes), points, 3, generator=generator).to(planes) * 2 - 1
     near = drawn + torch.randn(drawn.shape, generator=generator).to(planes) * distance
     differences = [
@@ -100,11 +103,11 @@ class HeadPrior:
             points: For each of them.
             generator: Of the points.
         """
-        side = renderer.settings.box_warp
+        side, planes = renderer.settings.box_warp, widened(planes)
         drawn = torch.rand(len(planes), points, 3, generator=generator).to(planes) - 0.5
         drawn = drawn * (side * self.reach)
         losses = [
-            F.smooth_l1_loss(renderer.density(plane, own).float(), self.density(own, side))
+            F.smooth_l1_loss(renderer.density(plane, own), self.density(own, side))
             for plane, own in zip(planes, drawn, strict=True)
         ]
         return torch.stack(losses).mean()

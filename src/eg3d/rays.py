@@ -5,6 +5,17 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from faceforward.eg3d.resampling import widened
+
+
+def exact(like: torch.Tensor) -> torch.autocast:
+    """A context in which autocast leaves geometry alone, on the device of `like`.
+
+    Matrix products of bfloat16 move rays at 128 px by a pixel on average and give many the same direction.
+    Inputs of half precision still have to be `widened`.
+    """
+    return torch.autocast(like.device.type, enabled=False)
+
 
 def rays(cameras: torch.Tensor, resolution: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Origin and direction through the middle of every pixel.
@@ -14,8 +25,10 @@ def rays(cameras: torch.Tensor, resolution: int) -> tuple[torch.Tensor, torch.Te
         resolution: Side r of the picture in pixels.
 
     Returns:
-        Origins `(N, 1, 3)` and unit directions `(N, r * r, 3)`, rows of pixels from the top.
+        Origins `(N, 1, 3)` and unit directions `(N, r * r, 3)`, rows of pixels from the top; in float32 (or
+        float64, as the labels) under autocast too.
     """
+    cameras = widened(cameras)
     pose, intrinsics = cameras[:, :16].reshape(-1, 4, 4), cameras[:, 16:25].reshape(-1, 3, 3)
     focal_x, skew, centre_x = intrinsics[:, 0, 0, None], intrinsics[:, 0, 1, None], intrinsics[:, 0, 2, None]
     focal_y, centre_y = intrinsics[:, 1, 1, None], intrinsics[:, 1, 2, None]
@@ -24,7 +37,8 @@ def rays(cameras: torch.Tensor, resolution: int) -> tuple[torch.Tensor, torch.Te
     y = (v - centre_y) / focal_y
     x = (u - centre_x - skew * y) / focal_x
     towards = torch.stack([x, y, torch.ones_like(x)], dim=-1)
-    return pose[:, None, :3, 3], F.normalize(towards @ pose[:, :3, :3].transpose(1, 2), dim=-1)
+    with exact(cameras):
+        return pose[:, None, :3, 3], F.normalize(towards @ pose[:, :3, :3].transpose(1, 2), dim=-1)
 
 
 def stratified_depths(

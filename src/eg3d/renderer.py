@@ -13,7 +13,8 @@ from faceforward.checks import at_least
 from faceforward.eg3d.cameras import LABEL
 from faceforward.eg3d.layers import FullyConnected
 from faceforward.eg3d.planes import PlaneAxes, plane_features, readable
-from faceforward.eg3d.rays import importance_depths, rays, stratified_depths
+from faceforward.eg3d.rays import exact, importance_depths, rays, stratified_depths
+from faceforward.eg3d.resampling import widened
 from faceforward.errors import ConfigurationError
 
 MOST_SAMPLES = 4096
@@ -113,6 +114,8 @@ def march(densities: torch.Tensor, depths: torch.Tensor) -> tuple[torch.Tensor, 
 class Renderer:
     """Renders planes for cameras, in chunks of rays so that memory is bounded.
 
+    Always in float32 or float64: autocast is off, and planes of half precision are widened.
+
     Args:
         decoder: Features to density and colours.
         settings: How.
@@ -133,9 +136,11 @@ class Renderer:
         Returns:
             `(M,)`.
         """
-        planes = readable(planes)
-        parts = [self.decoder(plane_features(planes, part, self.settings))[0] for part in points.split(chunk)]
-        return torch.cat(parts)[:, 0]
+        planes, points = readable(widened(planes)), widened(points)
+        with exact(planes):
+            parts = points.split(chunk)
+            found = [self.decoder(plane_features(planes, part, self.settings))[0] for part in parts]
+            return torch.cat(found)[:, 0]
 
     def __call__(
         self,
@@ -169,8 +174,9 @@ class Renderer:
         origins, directions = rays(cameras, resolution)
         features, depths, opacities = [], [], []
         for plane, origin, towards in zip(planes, origins, directions, strict=True):
-            plane = readable(plane)
-            parts = [self._rays(plane, origin, part, generator) for part in towards.split(chunk)]
+            plane = readable(widened(plane))
+            with exact(plane):
+                parts = [self._rays(plane, origin, part, generator) for part in towards.split(chunk)]
             colour, depth, opacity = (torch.cat(values) for values in zip(*parts, strict=True))
             features.append(colour.T.reshape(-1, resolution, resolution))
             depths.append(depth.reshape(1, resolution, resolution))

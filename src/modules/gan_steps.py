@@ -59,7 +59,10 @@ def take_step(
                 "Lower the learning rates or raise gamma, and go on from the last checkpoint with --ckpt_path"
             )
     optimizer.zero_grad()
-    module.manual_backward(loss)
+    with torch.autocast(
+        loss.device.type, enabled=False
+    ):  # or products of gradients would be bfloat16 as well
+        module.manual_backward(loss)
     if clip is not None:
         module.clip_gradients(optimizer.optimizer, gradient_clip_val=clip, gradient_clip_algorithm="norm")
     optimizer.step()

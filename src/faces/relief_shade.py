@@ -16,6 +16,7 @@ from faceforward.faces.relief_surface import Shape, to_world
 
 WELL, BADLY = 0.6, 0.25  # pixels of the photograph to one of the view: seen well from, hardly below
 MIRRORED, GENERATED = 0.5, 0.25  # what a mirrored and a generated pixel count in the visibility
+HARDLY = 0.25  # visibility below which a generator's pixels take over: stretched ones are still the person's
 STILL = (0.003, 0.02)  # sides by which the person moves, until the photograph's own silhouette is gone
 TURNED = 8.0  # yaw of a photograph, from which its mirror image shows another side of the head
 SIDE = (-0.02, 0.03)  # distance from the head's middle over which its far side begins, world units
@@ -89,7 +90,7 @@ def shade(
         )
     colour = seen.colour
     if other is not None:
-        rest = (1 - np.minimum(visibility / MIRRORED, 1)) * (seen.alpha > 0)
+        rest = (1 - smoothstep(visibility, 0, HARDLY)).astype(np.float32) * (seen.alpha > 0)
         made = matched(other.astype(np.float32), colour, visibility)
         colour = colour + (made - colour) * rest[..., None]
         visibility = visibility + GENERATED * rest

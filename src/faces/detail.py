@@ -56,7 +56,7 @@ class Amount:
         ConfigurationError: A number is out of range.
     """
 
-    strength: float = 1.2
+    strength: float = 1.0
     hair: float = 0.3
     features: float = 0.9
     outlines: float = 0.2

@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from faceforward.atomic import atomic_file
+from faceforward.diffusion.weight_files import files_of
 from faceforward.errors import WeightsUnavailableError
 from faceforward.pretrained import folder_of, locate, require, sha256_of
 from faceforward.registry import Weights, entry
@@ -65,7 +66,7 @@ def download(weights: str | Weights) -> Path:
 
 
 def _fetch_from_hub(item: Weights) -> None:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import (
         HfHubHTTPError,
         HFValidationError,
@@ -74,7 +75,9 @@ def _fetch_from_hub(item: Weights) -> None:
     )
 
     try:
-        snapshot_download(item.source[0], allow_patterns=[*item.files, "tokenizer/*.json"])
+        # What is taken is what the loader can read of what is there, once and in its best form.
+        wanted = files_of(HfApi().list_repo_files(item.source[0]), item.name)
+        snapshot_download(item.source[0], allow_patterns=wanted)
     except (
         HfHubHTTPError,
         HFValidationError,

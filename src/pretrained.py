@@ -8,9 +8,11 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from faceforward.diffusion.weight_files import files_of, missing_in
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 from faceforward.registry import GENERATORS, REGISTRY, Weights, entry
 
+UNET = "unet/config.json"  # which every diffusers folder has
 EMBEDDED = Path(__file__).parent / "weights"  # of what travels with the package
 
 
@@ -30,7 +32,11 @@ def locate(weights: str | Weights) -> Path | None:
     """
     item = weights if isinstance(weights, Weights) else entry(weights)
     folder = folder_of(item)
-    if folder is None or not all((folder / name).is_file() for name in item.files):
+    if folder is None:
+        return None
+    if item.kind == "hub":  # a model is complete when its loader can read it, in whatever form it is stored
+        return folder if not missing_in(_names(folder)) else None
+    if not all((folder / name).is_file() for name in item.files):
         return None
     return folder / item.files[0] if item.kind == "url" else folder
 
@@ -84,8 +90,14 @@ def damaged_files(weights: str | Weights) -> tuple[str, ...]:
     if folder is None or locate(item) is None:
         return ()
     differing = [name for name, digest in item.sha256.items() if sha256_of(folder / name) != digest]
-    tensors = [name for name in item.files if name.endswith(".safetensors") and name not in item.sha256]
+    files = files_of(_names(folder), item.name) if item.kind == "hub" else item.files
+    tensors = [name for name in files if name.endswith(".safetensors") and name not in item.sha256]
     return (*differing, *(name for name in tensors if not _is_safetensors(folder / name)))
+
+
+def _names(folder: Path) -> set[str]:
+    """Files of a model's folder and of its parts, as a repository names them."""
+    return {p.relative_to(folder).as_posix() for p in (*folder.glob("*"), *folder.glob("*/*")) if p.is_file()}
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -116,6 +128,6 @@ def folder_of(item: Weights) -> Path | None:
     if item.kind == "hub":
         from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(item.source[0], item.files[0])
-        return Path(cached).parent if isinstance(cached, str) else None
+        cached = try_to_load_from_cache(item.source[0], UNET)
+        return Path(cached).parents[1] if isinstance(cached, str) else None
     return item.folder() if item.folder is not None else None

@@ -264,6 +264,5 @@ def hub_model(repository: str) -> Weights:
         source=(repository,),
         files=_diffusers_files(),
         licence="as its page on the hub says",
-        how="it must be a diffusers folder of Stable Diffusion 1.x or 2.x in safetensors; get another form "
-        "with `hf download` and give its folder",
+        how="faceforward download gets it, where it is a diffusers folder of Stable Diffusion 1.x or 2.x",
     )

@@ -14,9 +14,9 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 
 from faceforward.atomic import atomic_folder
 from faceforward.diffusion.encoders import encoder_differences
+from faceforward.diffusion.portable import make_portable
 from faceforward.diffusion.prompts import TEMPLATE_FILE
 from faceforward.diffusion.settings import SETTINGS_FILE
-from faceforward.diffusion.vocabulary import unpack_tokenizer
 from faceforward.errors import ConfigurationError
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def assemble_half(pipeline: Path, output: Path, *, vae: Path | None = None) -> i
         part.half()
     with atomic_folder(output) as temporary:
         model.save_pretrained(temporary)
-        unpack_tokenizer(temporary / "tokenizer")
+        make_portable(temporary)
         for config in temporary.rglob("*.json"):  # where the parts lay on this machine is nobody's business
             content = json.loads(config.read_text(encoding="utf-8"))
             if content.pop("_name_or_path", None) is not None:

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         try:
             sys.stdout.write(f"{item.name} is here now: {download(item)}\n")
-        except WeightsUnavailableError as error:
+        except (WeightsUnavailableError, ConfigurationError) as error:
             sys.stderr.write(f"faceforward download: {error}\n")
             status = 1
     return status

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,16 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from faceforward.diffusion.lora import LORA_NAME, add_lora, refuse_other_base, save_lora
 from faceforward.diffusion.model import LatentDiffusion
 from faceforward.diffusion.schedule import NoiseSchedule
+from faceforward.diffusion.weight_files import PARTS, form_of, how_to_convert
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 
-__all__ = ["LatentDiffusion", "load_pipeline"]
-
-LORA_FILE = "pytorch_lora_weights.safetensors"
-LORA_NAME = "faceforward"
-WEIGHTS = {
-    "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model",
-    "text_encoder": "model",
-}
+__all__ = ["LORA_NAME", "LatentDiffusion", "add_lora", "load_pipeline", "save_lora"]
 
 
 def load_pipeline(
@@ -36,47 +30,55 @@ def load_pipeline(
     variant: str | None = None,
     lora: str | Path | None = None,
 ) -> LatentDiffusion:
-    """Load a model from safetensors only: no pickle is opened, no code of the folder runs, nothing fetched.
+    """Load a model: no code of the folder runs, `.bin` is opened as weights only, nothing is fetched.
 
     Args:
         pretrained: diffusers folder of a Stable Diffusion 1.x or 2.x, or the hub id of one that
             `faceforward download` brought here.
         dtype: Precision of the UNet; the autoencoder and the text encoder stay float32.
         device: Where the model goes.
-        variant: Infix of the weights' file names, as in diffusers ("fp16"); in a folder that holds only such
-            files it is found.
-        lora: Folder or file of a LoRA of the UNet (arXiv 2106.09685, diffusers' form) to add to its weights.
+        variant: Infix of the weights' file names, as in diffusers ("fp16"); a part that is there in
+            another form alone is taken in that.
+        lora: Folder or file of a LoRA to add to the weights, see `add_lora`.
 
     Raises:
         WeightsUnavailableError: The folder, the hub's model or a part of it is not here.
         ConfigurationError: The model is no Stable Diffusion 1.x or 2.x for text to image.
     """
     try:
-        folder = _folder(pretrained, variant)
-        common: dict[str, Any] = {
-            "use_safetensors": True,
-            "variant": variant or _variant(folder),
-            "output_loading_info": True,
-        }
+        folder = _folder(pretrained)
+        forms = _forms(folder, variant)
+        common: dict[str, Any] = {"output_loading_info": True, "local_files_only": True}
         config = DDIMScheduler.load_config(folder, subfolder="scheduler")
+        whole = torch.float32 if lora is not None else dtype  # a LoRA is added before anything is rounded
         unet = _complete(
-            UNet2DConditionModel.from_pretrained(folder, subfolder="unet", torch_dtype=dtype, **common)
+            UNet2DConditionModel.from_pretrained(
+                folder, subfolder="unet", torch_dtype=whole, **forms["unet"], **common
+            )
         )
         vae = _complete(
-            AutoencoderKL.from_pretrained(folder, subfolder="vae", torch_dtype=torch.float32, **common)
+            AutoencoderKL.from_pretrained(
+                folder, subfolder="vae", torch_dtype=torch.float32, **forms["vae"], **common
+            )
         )
         text_encoder = _complete(
-            CLIPTextModel.from_pretrained(folder, subfolder="text_encoder", dtype=torch.float32, **common)
+            CLIPTextModel.from_pretrained(
+                folder, subfolder="text_encoder", dtype=torch.float32, **forms["text_encoder"], **common
+            )
         )
         tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer")
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         raise WeightsUnavailableError(
             f"the diffusion model {str(pretrained)!r} could not be loaded: {error}. Give a folder that "
-            "StableDiffusionPipeline.save_pretrained wrote, with safetensors"
+            "StableDiffusionPipeline.save_pretrained wrote"
         ) from error
     _check(unet, vae, text_encoder, str(pretrained))
+    # A folder without tokenizer_config.json says no length, and padding to 1e30 tokens fails.
+    tokenizer.model_max_length = min(tokenizer.model_max_length, text_encoder.config.max_position_embeddings)
     if lora is not None:
-        add_lora(unet, Path(lora))
+        refuse_other_base(unet, lora, str(pretrained))
+        add_lora(unet, Path(lora), text_encoder)
+        unet.to(dtype)
     for part in (unet, vae, text_encoder):
         part.eval().requires_grad_(False).to(device)
     return LatentDiffusion(
@@ -84,79 +86,22 @@ def load_pipeline(
     )
 
 
-def add_lora(unet: UNet2DConditionModel, path: Path) -> None:
-    """Add a LoRA to the UNet's weights, at its own strength.
-
-    Args:
-        unet: Of the model that the LoRA was trained on.
-        path: `pytorch_lora_weights.safetensors`, or the folder that holds it.
-
-    Raises:
-        WeightsUnavailableError: The file is missing or cannot be read, or the package peft is not installed.
-        ConfigurationError: The LoRA is of another model.
-    """
-    if not find_spec("peft"):
-        raise WeightsUnavailableError("a LoRA needs the package peft: pip install 'faceforward[lora]'")
-    file = path / LORA_FILE if path.is_dir() else path
-    try:
-        with safe_open(file, framework="pt") as opened:
-            names = list(opened.keys())
-    except (OSError, SafetensorError) as error:
-        raise WeightsUnavailableError(f"the LoRA {str(file)!r} cannot be read: {error}") from error
-    if not any(name.startswith("unet.") for name in names):
-        raise ConfigurationError(f"the LoRA {str(file)!r} has no weights for a UNet")
-    try:
-        # From the file, not from its tensors: its metadata hold the strength.
-        unet.load_lora_adapter(
-            str(file.parent),
-            weight_name=file.name,
-            prefix="unet",
-            adapter_name=LORA_NAME,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-        unet.fuse_lora(adapter_names=[LORA_NAME])
-        unet.unload_lora()
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"the LoRA {str(file)!r} is of another model: {error}") from error
-
-
-def save_lora(unet: UNet2DConditionModel, folder: Path) -> None:
-    """Write the LoRA of a UNet that is being trained as the file that diffusers and `add_lora` read.
-
-    Args:
-        unet: With an adapter `LORA_NAME`.
-        folder: Where `pytorch_lora_weights.safetensors` goes.
-    """
-    # Late: peft is an extra, and the pipeline is half a second of start-up that edits do without.
-    from diffusers import StableDiffusionPipeline
-    from diffusers.utils import convert_state_dict_to_diffusers
-    from peft.utils import get_peft_model_state_dict
-
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet, adapter_name=LORA_NAME))
-    StableDiffusionPipeline.save_lora_weights(
-        folder,
-        unet_lora_layers=layers,
-        unet_lora_adapter_metadata=unet.peft_config[LORA_NAME].to_dict(),
-    )
-
-
-def _folder(pretrained: str | Path, variant: str | None) -> Path:
+def _folder(pretrained: str | Path) -> Path:
     """The folder itself, or the hub's files in the local cache."""
     folder = Path(pretrained)
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise WeightsUnavailableError(
+            f"{str(pretrained)!r} is a single file: {how_to_convert(str(pretrained))}"
+        )
     if folder.is_absolute() or len(folder.parts) != 2:
         raise WeightsUnavailableError(
             f"there is no folder {str(pretrained)!r}: give a diffusers folder (unet/, vae/, text_encoder/, "
             "tokenizer/, scheduler/) or a hub id such as stable-diffusion-v1-5/stable-diffusion-v1-5"
         )
-    infix = f".{variant}" if variant else ""
-    weights = [f"{part}/{stem}{infix}.safetensors" for part, stem in WEIGHTS.items()]
-    configs = [f"{part}/*.json" for part in (*WEIGHTS, "tokenizer", "scheduler")]
-    patterns = [*weights, *configs, "tokenizer/*.txt"]
     try:
-        return Path(snapshot_download(str(pretrained), allow_patterns=patterns, local_files_only=True))
+        return Path(snapshot_download(str(pretrained), local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise WeightsUnavailableError(
             f"there is no folder {str(pretrained)!r}, and no model of that name from the hub is on this "
@@ -173,17 +118,26 @@ def _complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
     return network
 
 
-def _variant(folder: Path) -> str | None:
-    """`fp16` for a folder that holds only such weights."""
-    for part, stem in WEIGHTS.items():
-        if not (folder / part).is_dir():
-            raise WeightsUnavailableError(f"the diffusion model {str(folder)!r} has no folder {part}/")
-        if (folder / part / f"{stem}.fp16.safetensors").exists() and not any(
-            (folder / part / name).exists()
-            for name in (f"{stem}.safetensors", f"{stem}.safetensors.index.json")
-        ):
-            return "fp16"
-    return None
+def _forms(folder: Path, variant: str | None) -> dict[str, dict[str, Any]]:
+    """How the weights of each part are stored, in the words of the libraries' loaders.
+
+    Raises:
+        WeightsUnavailableError: A part has no folder or no weights.
+    """
+    names = {path.relative_to(folder).as_posix() for path in folder.glob("*/*")}
+    singles = sorted(p.name for p in folder.glob("*") if p.suffix in (".safetensors", ".ckpt"))
+    forms = {}
+    for part in PARTS:
+        form = form_of(part, names, variant)
+        if form is None and singles and not (folder / part).is_dir():
+            raise WeightsUnavailableError(
+                f"{str(folder)!r} holds a single file, {singles[0]}: {how_to_convert(singles[0])}"
+            )
+        if form is None:
+            what = "no weights in" if (folder / part).is_dir() else "no folder"
+            raise WeightsUnavailableError(f"the diffusion model {str(folder)!r} has {what} {part}/")
+        forms[part] = {"use_safetensors": form.safetensors, "variant": form.variant}
+    return forms
 
 
 def _check(unet: UNet2DConditionModel, vae: AutoencoderKL, text_encoder: CLIPTextModel, source: str) -> None:

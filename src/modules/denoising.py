@@ -16,6 +16,7 @@ from faceforward.datamodules.moments import refuse_other_latents
 from faceforward.diffusion.losses import Draws, denoising_loss, draw
 from faceforward.diffusion.model import embed_prompts
 from faceforward.diffusion.pipeline import LORA_NAME, load_pipeline, save_lora
+from faceforward.diffusion.portable import make_portable
 from faceforward.diffusion.schedule import NoiseSchedule
 from faceforward.diffusion.settings import EditSettings, saved_settings
 from faceforward.diffusion.small import assemble, new_pipeline
@@ -267,8 +268,9 @@ class DenoisingModule(TrainedModule):
         """
         self._refuse_divergence(alone=True)
         if self.learns == "lora":
-            save_lora(self.unet, folder)
+            save_lora(self.unet, folder, base=self.origin)
             return
         assemble(
             self.vae, self.text_encoder, self.tokenizer, self.unet, self.scheduler_config
         ).save_pretrained(folder)
+        make_portable(folder)

@@ -8,6 +8,7 @@ from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
 from faceforward.diffusion.pipeline import load_pipeline
+from faceforward.diffusion.portable import make_portable
 from faceforward.errors import ConfigurationError, WeightsUnavailableError
 
 
@@ -110,6 +111,34 @@ def test_half_precision_files_are_found(copy, tiny_sd, picture):
     torch.testing.assert_close(model.encode_image(picture), reference, rtol=0.1, atol=0.02)
 
 
+def test_half_precision_in_some_parts_and_a_tokenizer_without_its_config(copy):
+    file = copy / "unet" / "diffusion_pytorch_model.safetensors"
+    half = {name: tensor.half() for name, tensor in load_file(file).items()}
+    save_file(half, file.with_suffix(".fp16.safetensors"), metadata={"format": "pt"})
+    file.unlink()
+    (copy / "tokenizer" / "tokenizer_config.json").unlink()
+    model = load_pipeline(copy)
+    assert model.unet.dtype == torch.float32
+    assert model.tokenizer.model_max_length == model.text_encoder.config.max_position_embeddings
+
+
+def test_a_single_file_says_how_it_becomes_a_folder(tmp_path):
+    save_file({"a": torch.ones(1)}, tmp_path / "sd15.safetensors")
+    for place in (tmp_path, tmp_path / "sd15.safetensors"):
+        with pytest.raises(WeightsUnavailableError, match="from_single_file"):
+            load_pipeline(place)
+
+
+def test_portable_names_are_read_alike(copy, model):
+    assert make_portable(copy)[0] == "text_encoder/model.safetensors"
+    assert make_portable(copy) == []
+    names = load_file(copy / "text_encoder" / "model.safetensors")
+    assert all(name.startswith("text_model.") for name in names)
+    assert (copy / "tokenizer" / "merges.txt").is_file()
+    again, known = load_pipeline(copy).text_encoder.state_dict(), model.text_encoder.state_dict()
+    assert all(torch.equal(again[name], known[name]) for name in known)
+
+
 def test_the_schedule_is_the_files(copy):
     file = copy / "scheduler" / "scheduler_config.json"
     config = json.loads(file.read_text())
@@ -134,10 +163,16 @@ def test_a_part_is_missing(copy):
         load_pipeline(copy)
 
 
-def test_pickles_are_not_opened(copy):
-    weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
-    torch.save({}, copy / "unet" / "diffusion_pytorch_model.bin")
-    weights.unlink()
+def test_bin_files_are_read_and_pickles_that_run_are_not(copy, tiny_sd, picture):
+    for part, stem in (("unet", "diffusion_pytorch_model"), ("text_encoder", "pytorch_model")):
+        (file,) = (copy / part).glob("*.safetensors")
+        torch.save(load_file(file), copy / part / f"{stem}.bin")
+        file.unlink()
+    ours, reference = load_pipeline(copy), load_pipeline(tiny_sd)
+    for part in ("unet", "text_encoder"):
+        found, known = getattr(ours, part).state_dict(), getattr(reference, part).state_dict()
+        assert all(torch.equal(found[name], known[name]) for name in known)
+    torch.save({"a": shutil.rmtree}, copy / "unet" / "diffusion_pytorch_model.bin")
     with pytest.raises(WeightsUnavailableError, match="could not be loaded"):
         load_pipeline(copy)
 

@@ -57,7 +57,7 @@ def test_lora_learns_alone(lora):
 
 def test_lora_file_is_what_diffusers_and_we_read(lora, tiny_sd, tmp_path):
     lora.export(tmp_path)
-    names = {"pytorch_lora_weights.safetensors", "edit_settings.json", "prompt_template.json"}
+    names = {"pytorch_lora_weights.safetensors", "lora_base.json", "edit_settings.json", "prompt_template.json"}
     assert {path.name for path in tmp_path.iterdir()} == names
     inputs = (torch.randn(2, 4, 8, 8), torch.tensor([7, 700]), torch.randn(2, 24, 64))
     with torch.no_grad():

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from faceforward.datamodules.people import check_ages
 from faceforward.diffusion.ageing import AgeRequest, FaceAger
 from faceforward.diffusion.inversion import DirectInversion, Inversion, NullTextInversion
+from faceforward.diffusion.lora import base_to_load
 from faceforward.diffusion.pipeline import load_pipeline
 from faceforward.diffusion.prompts import PromptTemplate, saved_template
 from faceforward.diffusion.settings import EditChanges, saved_settings
@@ -100,7 +101,8 @@ class AgeEditor(LightningModule):
         super().__init__()
         self.target_ages = check_ages(target_ages)
         self.pretrained = pretrained
-        folder = resolve(pretrained or EMBEDDED)
+        source = base_to_load(pretrained, lora, EMBEDDED)
+        folder = resolve(source)
         self.edit_settings = (edit or EditChanges()).over(saved_settings(lora, folder))
         self.inversion = inversion or DirectInversion(steps=self.edit_settings.steps)
         self.template = template or saved_template(lora, folder)
@@ -125,7 +127,7 @@ class AgeEditor(LightningModule):
         # Registered, so that Lightning moves them.
         self.unet, self.vae = self.diffusion.unet, self.diffusion.vae
         self.text_encoder = self.diffusion.text_encoder
-        self._model = model_facts(self.diffusion, pretrained or EMBEDDED, lora=lora, precision=precision)
+        self._model = model_facts(self.diffusion, source, lora=lora, precision=precision)
 
     def settings(
         self, *, age: float | None, gender: Gender | None, targets: Sequence[int] | None, face: int | None

@@ -55,7 +55,8 @@ class AgeEditor(LightningModule):
 
     Args:
         target_ages: In years, for photographs that bring none of their own.
-        pretrained: Folder or hub id of a Stable Diffusion 1.x or 2.x; None takes the model of this package.
+        pretrained: Folder or hub id of a Stable Diffusion 1.x or 2.x; None takes the one that
+            the LoRA was trained on, else the model of this package.
         lora: Folder or file of a LoRA of the UNet, as `train: lora` exports it, to add to that model.
         precision: Of the UNet.
         inversion: How the photograph is turned into noise; None takes direct inversion over the steps of

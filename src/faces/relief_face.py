@@ -14,6 +14,10 @@ MARGIN = 0.25  # around the crop, in its sides, over which the surface goes on
 CELLS = 96  # of the grid along a side of the crop
 NODES = CELLS + 2 * round(MARGIN * CELLS)  # along a side of the grid, margins and all
 
+#: The network's depths are shallow: heads built with them seem to turn by 4.5 degrees of 40 and 2.4 of 25 less
+#: than asked; with 1.12 times the depth 3.0 and 0.7 (7 photographs of those that the relief was made by).
+DEEPER = 1.15
+
 
 def face_depths(points: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
     """Depths before the camera of a mesh's points, `(468,)`: the mesh's own, as far away as the mean face.
@@ -25,7 +29,7 @@ def face_depths(points: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
     """
     pose = label[:16].reshape(4, 4)
     known = (mean_face().points * WORLD_SCALE + WORLD_ORIGIN - pose[:3, 3]) @ pose[:3, 2]
-    relative = points[:, 2] / (label[16] * size)
+    relative = DEEPER * points[:, 2] / (label[16] * size)
     return known.mean() / (1 + relative.mean()) * (1 + relative)
 
 

@@ -14,8 +14,8 @@ MARGIN = 0.25  # around the crop, in its sides, over which the surface goes on
 CELLS = 96  # of the grid along a side of the crop
 NODES = CELLS + 2 * round(MARGIN * CELLS)  # along a side of the grid, margins and all
 
-#: The network's depths are shallow: heads built with them seem to turn by 4.5 degrees of 40 and 2.4 of 25 less
-#: than asked; with 1.12 times the depth 3.0 and 0.7 (7 photographs of those that the relief was made by).
+#: The network's depths are shallow: heads built with them seem to turn 4.5 degrees of 40 and 2.4 of 25 less
+#: than asked; with 1.12 times the depth 3.0 and 0.7 (7 of the photographs that the relief was made by).
 DEEPER = 1.15
 
 

@@ -95,7 +95,7 @@ def test_missing_lora_is_named(tiny_sd, tmp_path):
     from safetensors.torch import save_file
 
     save_file({"text_encoder.x": torch.zeros(1)}, tmp_path / "pytorch_lora_weights.safetensors")
-    with pytest.raises(ConfigurationError, match=r"nothing called .* here|cannot be applied|no pair|text_encoder\.x"):
+    with pytest.raises(ConfigurationError, match="nothing called x here"):
         load_pipeline(tiny_sd, lora=tmp_path)
 
 

@@ -77,9 +77,9 @@ class Amount:
 CHANGE = Amount()
 #: For a child who had to grow up first: the more of such a change is shown, the older the picture reads and
 #: the less it finds its person (benchmarks/README.md, "How much of the change").
-GROWN_UP = Amount(strength=0.5, hair=0.15, features=0.35, outlines=1.0)
-#: Target ages between which a grown child's amount passes over into that of everybody else: half of the
-#: change keeps the person at 20 to 30, but still shows a child at 70.
+GROWN_UP = Amount(strength=0.7, hair=0.15, features=0.35, outlines=1.0)
+#: Target ages between which a grown child's amount passes over into that of everybody else: a smaller change
+#: keeps the person at 20 to 30, but still shows a child at 70.
 PASSING = (30, 60)
 
 

@@ -95,7 +95,7 @@ class AgeEditor(LightningModule):
         age_estimator: AgeEstimator | None = None,
         judge: AgeEstimator | Literal["faceres"] | None = "faceres",
         embedder: Embedder | None = None,
-        growth: float = 1.0,
+        growth: float = 0.75,
         finisher: Finisher | None = None,
         max_batch: int | None = None,
     ) -> None:

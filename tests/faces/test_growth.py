@@ -23,7 +23,7 @@ SIZE, CHIN, BROW = 512, 152, 10
 
 @pytest.fixture(scope="module")
 def growth():
-    return Growth()
+    return Growth(share=1.0)
 
 
 @pytest.fixture(scope="module")

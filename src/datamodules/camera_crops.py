@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +20,16 @@ from faceforward.checks import at_least
 from faceforward.datamodules.camera_labels import NAMES, labels_in, read_labels
 from faceforward.datamodules.draws import Draw, as_draw, ordered_loader, training_loader
 from faceforward.datamodules.splits import place_of
+from faceforward.datamodules.stored_files import StoredFile
 from faceforward.eg3d import cameras
-from faceforward.errors import ConfigurationError
+from faceforward.errors import ConfigurationError, UnusablePhotoError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 logger = logging.getLogger(__name__)
 
+ENDINGS = re.compile(r"(_\d\d)?(_mirror)?$")  # of pictures that EG3D's preparation makes of one photograph
 BIN = 5.0  # degrees of yaw that are counted together
 
 
@@ -34,7 +37,8 @@ class CropStore:
     """Pictures and labels of a folder or zip, as EG3D passes them around: files and a `dataset.json`.
 
     Args:
-        root: The folder or zip; labels in any form that `read_labels` takes, of a zip a JSON file in it.
+        root: The folder or zip; labels in any form that `read_labels` takes, of a zip a JSON file in it. All
+            of a zip may be in one folder.
             Names in the labels are relative to it, or to a folder `crops` in it; without an ending, .png and
             .jpg are tried.
 
@@ -44,7 +48,6 @@ class CropStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._zip: zipfile.ZipFile | None = None
         if root.is_dir():
             labels, files = read_labels(root), self._listed(root)
         elif zipfile.is_zipfile(root):
@@ -59,17 +62,25 @@ class CropStore:
                 f"is {lacking[0]}: put them there, or take them out of the labels"
             )
         self.labels: dict[str, torch.Tensor] = labels
-        self._places = places
+        self._files = {name: files[place] for name, place in places.items() if place is not None}
 
     @staticmethod
-    def _listed(root: Path) -> set[str]:
-        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    def _listed(root: Path) -> dict[str, StoredFile]:
+        names = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+        return {name: StoredFile(str(path), name) for name, path in names.items()}
 
     @staticmethod
-    def _zipped(root: Path) -> tuple[dict[str, torch.Tensor], set[str]]:
+    def _zipped(root: Path) -> tuple[dict[str, torch.Tensor], dict[str, StoredFile]]:
         with zipfile.ZipFile(root) as opened:
-            files = set(opened.namelist())
-            name = next((name for name in NAMES if name in files), None)
+            files = {
+                info.filename: StoredFile(
+                    str(root), info.filename, info.filename, info.file_size, info.CRC, info.header_offset
+                )
+                for info in opened.infolist()
+                if not info.is_dir() and not info.filename.startswith("__MACOSX/")
+            }
+            top = _top(files)
+            name = next((top + name for name in NAMES if top + name in files), None)
             if name is None:
                 raise ConfigurationError(f"{root} holds none of {', '.join(NAMES)}: the crops need labels")
             try:
@@ -77,43 +88,55 @@ class CropStore:
             # A RuntimeError: it is encrypted, or nested without an end.
             except (ValueError, RuntimeError, zipfile.BadZipFile) as error:
                 raise ConfigurationError(f"{name} in {root} cannot be read: {error}") from error
-        return labels_in(content, f"{name} in {root}"), files
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_zip": None}  # each worker opens its own
+        shown = {name.removeprefix(top): file for name, file in files.items()}
+        return labels_in(content, f"{name} in {root}"), shown
 
     def pixels(self, name: str, size: int) -> np.ndarray:
-        """A picture, `(size, size, 3)` uint8 RGB.
+        """A picture, `(size, size, 3)` uint8 RGB; safe in any process and thread.
 
         Raises:
             ConfigurationError: It cannot be read, or is not square.
         """
-        place = self._places[name]
+        file = self._files[name]
         try:
-            with Image.open(io.BytesIO(self._read(str(place)))) as opened:
+            with Image.open(io.BytesIO(file.read())) as opened:
                 image = opened.convert("RGB")
-        except (OSError, UnidentifiedImageError, zipfile.BadZipFile, ValueError) as error:
-            raise ConfigurationError(f"{place} in {self.root} cannot be read: {error}") from error
+        except (OSError, UnidentifiedImageError, UnusablePhotoError, ValueError) as error:
+            raise ConfigurationError(f"{file.shown} in {self.root} cannot be read: {error}") from error
         if image.width != image.height:
             raise ConfigurationError(
-                f"{place} in {self.root} is {image.width} x {image.height}: camera labels are for squares"
+                f"{file.shown} in {self.root} is {image.width} x {image.height}: labels are for squares"
             )
         if image.width != size:
             image = image.resize((size, size), Image.Resampling.LANCZOS)
         return np.asarray(image)
 
-    def _read(self, place: str) -> bytes:
-        if self.root.is_dir():
-            return (self.root / place).read_bytes()
-        if self._zip is None:
-            self._zip = zipfile.ZipFile(self.root)
-        return self._zip.read(place)
+
+def _top(names: Collection[str]) -> str:
+    """`faces/` where all files of a zip are in one folder `faces` without which no labels are found."""
+    tops = {name.split("/", 1)[0] for name in names}
+    inside = len(tops) == 1 and all("/" in name for name in names)
+    return f"{tops.pop()}/" if inside else ""
 
 
-def _place(name: str, files: set[str]) -> str | None:
+def _place(name: str, files: Collection[str]) -> str | None:
     stems = (name, f"crops/{name}")
     choices = [*stems, *(f"{stem}{ending}" for stem in stems for ending in (".png", ".jpg", ".jpeg"))]
     return next((choice for choice in choices if choice in files), None)
+
+
+def photograph_of(name: str) -> str:
+    """What pictures of one photograph have in common in EG3D's layout, where their split follows from.
+
+    Its preparation leaves `NAME_mirror.png` beside `NAME.png`, and `NAME_00.png`, `NAME_01.png` of the faces
+    in one photograph.
+
+    Example:
+        >>> photograph_of("00000/img00000007_01_mirror.png")
+        '00000/img00000007'
+    """
+    stem = str(PurePosixPath(name).with_suffix(""))
+    return ENDINGS.sub("", stem) or stem
 
 
 class CropDataset(Dataset):
@@ -189,7 +212,8 @@ class CameraCrops(LightningDataModule):
 
     Args:
         root: Folder or zip; see `CropStore`. `faceforward infer cameras` writes such folders.
-        val_root: Another one for validation; None holds `val_share` of `root` out, by the hash of names.
+        val_root: Another one for validation; None holds `val_share` of `root` out, by the hash of names
+            without what EG3D's preparation adds, so that a picture and its mirror image stay together.
         val_share: Of the pictures.
         size: Side of the pictures.
         batch_size: Of each rank.
@@ -246,7 +270,7 @@ class CameraCrops(LightningDataModule):
             return
         names: Mapping[bool, list[str]] = {False: [], True: []}
         for name in store.labels:
-            names[place_of(name) < self.val_share].append(name)
+            names[place_of(photograph_of(name)) < self.val_share].append(name)
         self._divide(store, names[False], store, names[True])
 
     def _divide(self, store: CropStore, train: list[str], held: CropStore, val: list[str]) -> None:

@@ -1,12 +1,21 @@
 """Camera-labelled crops: folders and zips, mirrors with their cameras, and what is wrong with them."""
 
 import pickle
+import zipfile
 
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader, default_collate
 
-from faceforward.datamodules.camera_crops import CameraCrops, CropDataset, CropStore, yaw_weights
+from faceforward.datamodules.camera_crops import (
+    CameraCrops,
+    CropDataset,
+    CropStore,
+    photograph_of,
+    yaw_weights,
+)
+from faceforward.datamodules.camera_labels import write_labels
 from faceforward.datamodules.draws import Draw
 from faceforward.eg3d import cameras
 from faceforward.errors import ConfigurationError
@@ -57,6 +66,52 @@ def test_held_out_share_is_by_name(folder):
     assert len(train | val) == 8
 
 
+def test_forked_workers_read_a_zip_that_the_main_process_has_read(folder):
+    """A forked worker shares the position of an open file with all others."""
+    dataset = CropDataset(
+        CropStore(zipped(folder)), [f"{i % 8}.png" for i in range(96)], 16, mirror=False, in_memory=False
+    )
+    expected = torch.stack([dataset[index]["image"] for index in range(96)])
+    loader = DataLoader(
+        dataset, batch_size=4, num_workers=2, multiprocessing_context="fork", collate_fn=_pictures
+    )
+    assert torch.equal(torch.cat(list(loader)), expected)
+
+
+def _pictures(samples):
+    return default_collate([sample["image"] for sample in samples])
+
+
+def test_zip_with_one_top_folder(tmp_path, folder):
+    path = tmp_path / "deep.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            archive.write(file, f"faces/{file.relative_to(folder)}")
+        archive.writestr("__MACOSX/faces/._0.png", b"")
+    one, other = CropStore(folder), CropStore(path)
+    assert list(one.labels) == list(other.labels)
+    assert (one.pixels("3.png", 16) == other.pixels("3.png", 16)).all()
+
+
+def test_a_photograph_and_its_mirror_image_share_a_split(tmp_path, folder):
+    names = [
+        f"img{n:08d}{face}{side}.png" for n in range(40) for face in ("", "_01") for side in ("", "_mirror")
+    ]
+    pixels = (folder / "crops" / "0.png").read_bytes()
+    (tmp_path / "layout").mkdir()
+    for name in names:
+        (tmp_path / "layout" / name).write_bytes(pixels)
+    label = cameras.labels(cameras.look_at(0.0))[0]
+    write_labels(dict.fromkeys(names, label), tmp_path / "layout" / "dataset.json")
+    data = CameraCrops(str(tmp_path / "layout"), val_share=0.3, size=16)
+    data.setup("fit")
+    train, val = ({photograph_of(name) for name in data.datasets[s].names} for s in ("train", "val"))
+    assert len(train | val) == 40
+    assert len(val) > 4
+    assert not train & val
+    assert photograph_of("_00.png") == "_00"
+
+
 def test_pictures_without_ending_and_missing_ones(folder):
     (folder / "crops" / "0.png").rename(folder / "crops" / "0")
     (folder / "dataset.json").write_text((folder / "dataset.json").read_text().replace(".png", ""))
@@ -80,8 +135,6 @@ def test_nothing_there(tmp_path, folder):
     with pytest.raises(ConfigurationError, match="no folder and no zip"):
         CropStore(tmp_path / "none")
     path = zipped(folder)
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "bare.zip", "w") as archive:
         archive.writestr("a.png", b"")
     with pytest.raises(ConfigurationError, match="holds none of"):

@@ -70,6 +70,7 @@ BACKENDS = (
     Backend("age and gender", ("dlib-age-gender",), {"dlib-age-gender": ("onnxruntime",)}),
     Backend("second reading of age", ("faceres",), {"faceres": ("onnxruntime",)}),
     Backend("identity", ("dlib-recognition",), {"dlib-recognition": ("dlib",)}),
+    Backend("the person's outline", ("person-mask",), {"person-mask": ("onnxruntime",)}, False),
     Backend("camera estimation", ("mean-face",), {"mean-face": ()}, False),
     Backend("enlargement", ("realesrgan-x4plus",), {"realesrgan-x4plus": ("ncnn",)}),
     Backend(

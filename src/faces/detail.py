@@ -56,10 +56,10 @@ class Amount:
         ConfigurationError: A number is out of range.
     """
 
-    strength: float = 1.0
+    strength: float = 1.2
     hair: float = 0.3
     features: float = 0.9
-    outlines: float = 0.2
+    outlines: float = 0.8
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 3:

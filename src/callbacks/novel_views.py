@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -22,22 +22,9 @@ if TYPE_CHECKING:
 
     from faceforward.datamodules.camera_crops import CropDataset
     from faceforward.eg3d.generator import TriPlaneGenerator
+    from faceforward.eg3d.heads import Head
 
 logger = logging.getLogger(__name__)
-
-
-class Head(NamedTuple):
-    """A head to be turned.
-
-    Attributes:
-        shown: What stands before its views, `(1, 3, S, S)` in [-1, 1] each: its photograph, if it has one.
-        ws: `(1, num_ws, w)`.
-        planes: `(1, 3, C, H, W)`.
-    """
-
-    shown: tuple[torch.Tensor, ...]
-    ws: torch.Tensor
-    planes: torch.Tensor
 
 
 class MakesHeads(Protocol):
@@ -142,11 +129,11 @@ class NovelViews(Callback):
     @torch.no_grad()
     def _rows(self, module: MakesHeads, dataset: Any) -> list[np.ndarray]:
         rows = []
-        for shown, ws, planes in module.heads(dataset, self.count):
-            tiles = [picture(image) for image in shown]
-            for view in render_views(module.generator, planes, ws, grid(self.yaws)):
+        for head in module.heads(dataset, self.count):
+            tiles = [picture(image) for image in head.shown]
+            for view in render_views(head.generator, head.planes, head.ws, grid(self.yaws)):
                 tiles.append(picture(view.image if module.is_fine else view.raw))
-            front = next(render_views(module.generator, planes, ws, [(0.0, 0.0)]))
+            front = next(render_views(head.generator, head.planes, head.ws, [(0.0, 0.0)]))
             tiles.append(depth_preview(depth_levels(front)))
             rows.append(np.hstack([resized(tile, self.tile) for tile in tiles]))
         return rows

@@ -6,9 +6,12 @@ from pathlib import Path
 
 import torch
 
+from faceforward.eg3d.cameras import LABEL
 from faceforward.eg3d.checkpoint import load_generator, save_generator
 from faceforward.eg3d.generator import TriPlaneGenerator
+from faceforward.eg3d.heads import Head
 from faceforward.eg3d.image_encoder import ImageEncoder, load_encoder, save_encoder
+from faceforward.errors import ConfigurationError
 from faceforward.pretrained import resolve
 
 GENERATOR, ENCODER = "generator.safetensors", "encoder.safetensors"
@@ -53,3 +56,32 @@ def encode(
     """
     ws = encoder(images, cameras)[:, None].expand(-1, generator.num_ws, -1)
     return ws, generator.planes(ws)
+
+
+class PairEncoder:
+    """The small pair as a `HeadEncoder`.
+
+    Args:
+        source: See `load_pair`.
+
+    Raises:
+        ConfigurationError: There is no such pair.
+    """
+
+    def __init__(self, source: str = "face-eg3d-128") -> None:
+        self.generator, self.encoder = load_pair(source)
+        self.generator.requires_grad_(False)
+        self.encoder.requires_grad_(False)
+
+    def encode(self, images: torch.Tensor, cameras: torch.Tensor) -> list[Head]:
+        """See `HeadEncoder.encode`.
+
+        Raises:
+            ConfigurationError: There are more cameras than pictures, or fewer, or they are no labels.
+        """
+        if cameras.shape != (len(images), LABEL):
+            raise ConfigurationError(
+                f"cameras of {tuple(cameras.shape)} for {len(images)} pictures: give ({len(images)}, {LABEL})"
+            )
+        ws, planes = encode(self.generator, self.encoder, images, cameras)
+        return [Head(self.generator, ws[n : n + 1], planes[n : n + 1]) for n in range(len(images))]

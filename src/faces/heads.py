@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from faceforward.eg3d.pair import encode, load_pair
+from faceforward.eg3d.pair import PairEncoder
 from faceforward.eg3d.views import picture
 from faceforward.faces.relief import Relief, build_relief
 from faceforward.faces.relief_mesh import TexturedMesh
@@ -17,8 +17,7 @@ from faceforward.faces.relief_mesh import TexturedMesh
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faceforward.eg3d.generator import TriPlaneGenerator
-    from faceforward.eg3d.image_encoder import ImageEncoder
+    from faceforward.eg3d.heads import HeadEncoder
     from faceforward.faces.relief import ReliefView
 
 SMALL = "face-eg3d-128"
@@ -102,7 +101,7 @@ class ReliefHeads:
     def __init__(self, behind: str | None = None) -> None:
         self.behind = behind
         if behind is not None:
-            _ = self._pair  # missing or damaged files are said before the first photograph
+            _ = self._encoder  # missing or damaged files are said before the first photograph
         self.why = "the photograph's own pixels, moved by the shape of the face; no 3D network was asked" + (
             "" if behind is None else f" but for what it does not show ({behind})"
         )
@@ -117,18 +116,17 @@ class ReliefHeads:
         return _ReliefHead(relief, None if self.behind is None else self._generated(crop, label))
 
     @cached_property
-    def _pair(self) -> tuple[TriPlaneGenerator, ImageEncoder]:
+    def _encoder(self) -> HeadEncoder:
         assert self.behind is not None
-        return load_pair(self.behind)
+        return PairEncoder(self.behind)
 
     def _generated(self, crop: np.ndarray, label: torch.Tensor) -> Callable[[torch.Tensor], np.ndarray]:
-        generator, encoder = self._pair
         image = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
         with torch.no_grad():
-            ws, planes = encode(generator, encoder, image, label[None])
+            (head,) = self._encoder.encode(image, label[None])
 
         def behind(camera: torch.Tensor) -> np.ndarray:
             with torch.no_grad():
-                return picture(generator.render(planes, camera[None].float(), ws).image)
+                return picture(head.render(camera[None]).image)
 
         return behind

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from faceforward.eg3d.pair import ENCODER, GENERATOR, encode, load_pair
+from faceforward.eg3d.heads import HeadEncoder
+from faceforward.eg3d.pair import ENCODER, GENERATOR, PairEncoder
 from faceforward.eg3d.refinement import Refined, refine_cameras
 from faceforward.eg3d.resampling import resized
 from faceforward.errors import ConfigurationError
@@ -64,9 +65,7 @@ class AnalysisBySynthesis:
         if steps < 0:
             raise ConfigurationError(f"refinement: {steps} steps; give 0 or more, 20 is usual")
         folder = resolve(pair)
-        self.generator, self.encoder = load_pair(folder)
-        self.generator.requires_grad_(False)
-        self.encoder.requires_grad_(False)
+        self.heads: HeadEncoder = PairEncoder(folder)
         self.options = {"steps": steps, "rate": rate, "spread": spread, "prior": prior}
         self.digests = [sha256_of(Path(folder) / file) for file in (GENERATOR, ENCODER)]
 
@@ -80,10 +79,10 @@ class AnalysisBySynthesis:
         with torch.inference_mode(mode=False), torch.no_grad():
             image = torch.from_numpy(np.ascontiguousarray(crop)).permute(2, 0, 1)[None].float() / 127.5 - 1
             start = label.clone()[None]
-            _, planes = encode(self.generator, self.encoder, image, start)
-            side = self.generator.config.raw_resolution
+            (head,) = self.heads.encode(image, start)
+            side = head.generator.config.raw_resolution
 
             def render(labels: torch.Tensor) -> torch.Tensor:
-                return self.generator.renderer(planes, labels, side).features[:, :3]
+                return head.generator.renderer(head.planes, labels, side).features[:, :3]
 
             return refine_cameras(start, resized(image, side), render, **self.options)

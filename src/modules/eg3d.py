@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from lightning.pytorch.cli import OptimizerCallable
 
-from faceforward.callbacks.novel_views import Head
 from faceforward.checks import at_least, check_shares
 from faceforward.datamodules.camera_crops import CropDataset
 from faceforward.datamodules.draws import seed_of
@@ -18,6 +17,7 @@ from faceforward.eg3d.checkpoint import load_generator, save_generator
 from faceforward.eg3d.density import density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator
+from faceforward.eg3d.heads import Head, code
 from faceforward.eg3d.pair import GENERATOR
 from faceforward.errors import ConfigurationError
 from faceforward.modules.base import TrainedModule
@@ -30,7 +30,6 @@ from faceforward.modules.gan_steps import (
     take_step,
 )
 from faceforward.pretrained import generator_file
-from faceforward.report.samples import code
 
 SHOWN = 0.7  # truncation of the heads that are looked at, as `faceforward sample` has it
 
@@ -144,7 +143,7 @@ class EG3D(TrainedModule):
         """Those of the same seeds each time, as `faceforward sample` makes them."""
         for seed in range(count):
             ws = code(self.generator, seed, SHOWN)
-            yield Head((), ws, self.generator.planes(ws))
+            yield Head(self.generator, ws, self.generator.planes(ws))
 
     @property
     def raw_side(self) -> int:

@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch.nn import functional as F
 
-from faceforward.callbacks.novel_views import Head
 from faceforward.checks import at_least
 from faceforward.datamodules.draws import seed_of
 from faceforward.eg3d import cameras as cam
@@ -17,6 +16,7 @@ from faceforward.eg3d.adversary import Adversary
 from faceforward.eg3d.density import HeadPrior, density_variation
 from faceforward.eg3d.discriminator import DualDiscriminator
 from faceforward.eg3d.generator import GeneratorConfig, TriPlaneGenerator, View
+from faceforward.eg3d.heads import Head
 from faceforward.eg3d.image_encoder import ImageEncoder
 from faceforward.eg3d.pair import encode, load_pair, save_pair
 from faceforward.eg3d.renderer import Renderer
@@ -163,7 +163,7 @@ class TriPlaneAutoencoder(TrainedModule):
         for index in range(min(count, len(dataset))):
             image, camera = (value.to(self.device)[None] for value in dataset.pair(index))
             ws, planes = self(image, camera)
-            yield Head((image, self.view(planes, camera, ws).image), ws, planes)
+            yield Head(self.generator, ws, planes, (image, self.view(planes, camera, ws).image))
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One step of generator and encoder, and one of the discriminator where it has entered."""

@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from PIL import Image
 from tqdm import tqdm
 
 from faceforward.atomic import atomic_file, remove_leftovers, write_atomically
 from faceforward.eg3d.cameras import LABEL
 from faceforward.eg3d.checkpoint import load_generator
+from faceforward.eg3d.heads import code
 from faceforward.eg3d.mesh import NoSurfaceError, require_packages
-from faceforward.eg3d.views import Orbit
 from faceforward.errors import ConfigurationError
 from faceforward.faces.crops import resized
 from faceforward.pretrained import sha256_of
@@ -31,7 +30,6 @@ from faceforward.version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from faceforward.eg3d.generator import TriPlaneGenerator
 
 MANIFEST, SHEET = "manifest.jsonl", "sheet.png"
 MOST_ROWS = 40  # of the sheet
@@ -166,18 +164,6 @@ def run(samples: Samples, *, device: str, overwrite: bool = False) -> list[dict[
     else:
         (samples.output / SHEET).unlink(missing_ok=True)  # of an earlier run
     return lines
-
-
-@torch.no_grad()
-def code(generator: TriPlaneGenerator, seed: int, truncation: float) -> torch.Tensor:
-    """`(1, num_ws, w)` of a seed, on the generator's device, conditioned on the camera in front.
-
-    The draw is the release's, so that a seed gives the head that EG3D's own programs show for it.
-    """
-    drawn = np.random.RandomState(seed).randn(1, generator.config.z)
-    device = next(generator.parameters()).device
-    z = torch.from_numpy(drawn.astype(np.float32)).to(device)
-    return generator.map(z, Orbit().cameras([(0.0, 0.0)]).to(device), truncation=truncation)
 
 
 def _tiles(folder: Path, result: dict[str, Any]) -> list[np.ndarray]:

@@ -30,7 +30,7 @@ def tiny_pair(tmp_path_factory):
 def test_cameras_find_back_over_what_a_generator_shows():
     """On average: the encoder, which is told a wrong camera, may turn the head instead."""
     refinement = AnalysisBySynthesis()
-    generator = refinement.generator
+    generator = refinement.heads.generator
     truth = cameras.at_radius(cameras.labels(cameras.look_at(0, 0)))
     start = cameras.at_radius(cameras.labels(cameras.look_at(8, 0)))
     errors = []

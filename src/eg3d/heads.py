@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -39,8 +39,11 @@ class HeadEncoder(Protocol):
     """Photographs to heads in one pass: GOAE, the small pair, and what refines cameras by them.
 
     Attributes:
+        name: What results say.
         generator: Whose heads they are.
     """
+
+    name: str
 
     @property
     def generator(self) -> TriPlaneGenerator: ...  # noqa: D102
@@ -55,6 +58,10 @@ class HeadEncoder(Protocol):
         Raises:
             ConfigurationError: They do not fit together.
         """
+        ...
+
+    def settings(self) -> dict[str, Any]:
+        """What decides its heads, digests of weights among it, as JSON values."""
         ...
 
 

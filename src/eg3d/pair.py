@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from faceforward.eg3d.generator import TriPlaneGenerator
 from faceforward.eg3d.heads import Head
 from faceforward.eg3d.image_encoder import ImageEncoder, load_encoder, save_encoder
 from faceforward.errors import ConfigurationError
-from faceforward.pretrained import resolve
+from faceforward.pretrained import resolve, sha256_of
 
 GENERATOR, ENCODER = "generator.safetensors", "encoder.safetensors"
 
@@ -69,7 +70,10 @@ class PairEncoder:
     """
 
     def __init__(self, source: str = "face-eg3d-128") -> None:
+        folder = Path(resolve(source))
         self.generator, self.encoder = load_pair(source)
+        self.name = folder.name
+        self.digests = [sha256_of(folder / file) for file in (GENERATOR, ENCODER)]
         self.generator.requires_grad_(False)
         self.encoder.requires_grad_(False)
 
@@ -85,3 +89,7 @@ class PairEncoder:
             )
         ws, planes = encode(self.generator, self.encoder, images, cameras)
         return [Head(self.generator, ws[n : n + 1], planes[n : n + 1]) for n in range(len(images))]
+
+    def settings(self) -> dict[str, Any]:
+        """Name and digests of both files."""
+        return {"name": self.name, "weights": self.digests}

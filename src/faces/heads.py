@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 
+from faceforward.eg3d.heads import HeadEncoder
 from faceforward.eg3d.pair import PairEncoder
 from faceforward.eg3d.views import picture
 from faceforward.faces.relief import Relief, build_relief
@@ -17,7 +17,6 @@ from faceforward.faces.relief_mesh import TexturedMesh
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faceforward.eg3d.heads import HeadEncoder
     from faceforward.faces.relief import ReliefView
 
 SMALL = "face-eg3d-128"
@@ -89,8 +88,9 @@ class ReliefHeads:
     """The photograph itself as a relief (`faces.relief`).
 
     Args:
-        behind: Folder or name of a small pair of generator and encoder, whose head fills what the photograph
-            and its mirror image do not show; None fills it from what is around.
+        behind: Makes the head that fills what the photograph and its mirror image do not show: any
+            `HeadEncoder`, or folder or name of a small pair of generator and encoder. None fills it from
+            what is around.
 
     Raises:
         ConfigurationError: There is no such pair.
@@ -98,35 +98,32 @@ class ReliefHeads:
 
     name = "relief"
 
-    def __init__(self, behind: str | None = None) -> None:
-        self.behind = behind
-        if behind is not None:
-            _ = self._encoder  # missing or damaged files are said before the first photograph
+    def __init__(self, behind: str | HeadEncoder | None = None) -> None:
+        # Missing or damaged files are said before the first photograph.
+        self.encoder = PairEncoder(behind) if isinstance(behind, str) else behind
         self.why = "the photograph's own pixels, moved by the shape of the face; no 3D network was asked" + (
-            "" if behind is None else f" but for what it does not show ({behind})"
+            "" if self.encoder is None else f" but for what it does not show ({self.encoder.name})"
         )
 
     def settings(self) -> dict[str, Any]:
-        """The pair that is behind."""
-        return {"behind": self.behind}
+        """What is behind."""
+        return {"behind": None if self.encoder is None else self.encoder.settings()}
 
     def build(self, crop: np.ndarray, label: torch.Tensor, points: np.ndarray) -> PhotoHead:
         """Make a relief; see `PhotoHeads.build`."""
         relief = build_relief(crop, label, points)
-        return _ReliefHead(relief, None if self.behind is None else self._generated(crop, label))
+        return _ReliefHead(relief, None if self.encoder is None else _generated(self.encoder, crop, label))
 
-    @cached_property
-    def _encoder(self) -> HeadEncoder:
-        assert self.behind is not None
-        return PairEncoder(self.behind)
 
-    def _generated(self, crop: np.ndarray, label: torch.Tensor) -> Callable[[torch.Tensor], np.ndarray]:
-        image = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+def _generated(
+    encoder: HeadEncoder, crop: np.ndarray, label: torch.Tensor
+) -> Callable[[torch.Tensor], np.ndarray]:
+    image = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        (head,) = encoder.encode(image, label[None])
+
+    def behind(camera: torch.Tensor) -> np.ndarray:
         with torch.no_grad():
-            (head,) = self._encoder.encode(image, label[None])
+            return picture(head.render(camera[None]).image)
 
-        def behind(camera: torch.Tensor) -> np.ndarray:
-            with torch.no_grad():
-                return picture(head.render(camera[None]).image)
-
-        return behind
+    return behind

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from faceforward.eg3d.heads import HeadEncoder
-from faceforward.eg3d.pair import ENCODER, GENERATOR, PairEncoder
+from faceforward.eg3d.pair import PairEncoder
 from faceforward.eg3d.refinement import Refined, refine_cameras
 from faceforward.eg3d.resampling import resized
 from faceforward.errors import ConfigurationError
-from faceforward.pretrained import resolve, sha256_of
 
 
 class Refinement(Protocol):
@@ -64,14 +62,12 @@ class AnalysisBySynthesis:
     ) -> None:
         if steps < 0:
             raise ConfigurationError(f"refinement: {steps} steps; give 0 or more, 20 is usual")
-        folder = resolve(pair)
-        self.heads: HeadEncoder = PairEncoder(folder)
+        self.heads: HeadEncoder = PairEncoder(pair)
         self.options = {"steps": steps, "rate": rate, "spread": spread, "prior": prior}
-        self.digests = [sha256_of(Path(folder) / file) for file in (GENERATOR, ENCODER)]
 
     def settings(self) -> dict[str, Any]:
         """Which weights, and how they are used."""
-        return {"name": "analysis-by-synthesis", "weights": self.digests, **self.options}
+        return {"name": "analysis-by-synthesis", "weights": self.heads.settings()["weights"], **self.options}
 
     def refine(self, crop: np.ndarray, label: torch.Tensor) -> Refined:
         """See `Refinement.refine`."""

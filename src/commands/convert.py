@@ -10,6 +10,7 @@ from pathlib import Path
 from faceforward.datamodules.camera_labels import read_labels, write_labels
 from faceforward.eg3d.checkpoint import load_generator, require_safetensors, save_generator
 from faceforward.errors import ConfigurationError
+from faceforward.goae.checkpoint import name_of, read_published, save_part
 
 
 def convert_eg3d(source: Path, output: Path) -> None:
@@ -29,6 +30,27 @@ def convert_eg3d(source: Path, output: Path) -> None:
     generator = load_generator(source)
     _make_folder(output)
     save_generator(generator, output)
+
+
+def convert_goae(source: Path, output: Path) -> None:
+    """Write GOAE's encoder or AFA into a folder, beside what is there, as `load_goae` reads it.
+
+    Args:
+        source: `encoder_FFHQ.pt` or `afa_FFHQ.pt`; see `read_published`, which runs nothing that is in it.
+        output: Folder, made if need be.
+
+    Raises:
+        ConfigurationError: The folder holds this part already or is a file, or the source is neither.
+        OSError: One of them cannot be read or written.
+    """
+    if output.exists() and not output.is_dir():
+        raise ConfigurationError(f"{output} is a file: give a folder, for encoder and AFA together")
+    network = read_published(source)
+    path = output / name_of(network)
+    if path.exists():
+        raise ConfigurationError(f"{path} exists: give another folder, or move it away")
+    _make_folder(path)
+    save_part(network, output)
 
 
 def convert_labels(source: Path, output: Path) -> None:
@@ -56,7 +78,11 @@ def _make_folder(output: Path) -> None:
         raise OSError(f"{output} cannot be written: {error}") from error
 
 
-KINDS: dict[str, Callable[[Path, Path], None]] = {"eg3d": convert_eg3d, "labels": convert_labels}
+KINDS: dict[str, Callable[[Path, Path], None]] = {
+    "eg3d": convert_eg3d,
+    "goae": convert_goae,
+    "labels": convert_labels,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -68,14 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "kind",
         choices=KINDS,
-        help="eg3d: NVIDIA's .pkl, or a state dict under its names; labels: dataset.json, label.json, "
+        help="eg3d: NVIDIA's .pkl, or a state dict under its names; goae: "
+        "encoder_FFHQ.pt or afa_FFHQ.pt of GOAE's authors; labels: dataset.json, label.json, "
         "cameras.json or .npy",
     )
     parser.add_argument("source", type=Path, help="the published file; of labels a folder as well")
     parser.add_argument(
         "output",
         type=Path,
-        help="new .safetensors file; of labels a .json (named cameras.json in that form) or a folder of .npy",
+        help="new .safetensors file; of goae a folder, one for both files; of labels a .json (named cameras.json in that form) or a folder of .npy",
     )
     return parser
 

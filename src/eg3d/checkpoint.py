@@ -44,7 +44,7 @@ def load_generator(path: Path, config: GeneratorConfig | None = None) -> TriPlan
     if path.suffix == ".pkl":
         config, tensors = read_official(path)
     elif path.suffix in (".pt", ".pth"):
-        tensors = _read_pt(path)
+        tensors = read_state_dict(path)
     elif path.suffix == ".safetensors":
         said, tensors = _read_safetensors(path)
         config = said or config
@@ -106,7 +106,12 @@ def save_module(network: nn.Module, path: Path, facts: Mapping[str, str], dtype:
         raise OSError(error.errno, f"{path} cannot be written: {error.strerror}") from error
 
 
-def _read_pt(path: Path) -> dict[str, torch.Tensor]:
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Names and tensors of a `.pt` file, through `torch.load(weights_only=True)`.
+
+    Raises:
+        ConfigurationError: It is damaged, or holds something else.
+    """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:  # torch's text advises to open it all the same
@@ -151,17 +156,17 @@ def _filled(config: GeneratorConfig, tensors: Mapping[str, torch.Tensor], path: 
     faults = {
         "missing": [name for name in expected if name not in tensors],
         "unknown": [name for name in tensors if name not in expected],
-        "of another shape": [name for name, shape in expected.items() if _differs(tensors.get(name), shape)],
+        "of another shape": [name for name, shape in expected.items() if differs(tensors.get(name), shape)],
     }
     if any(faults.values()):
         told = "; ".join(
-            f"{len(names)} {fault} ({_first(names)})" for fault, names in faults.items() if names
+            f"{len(names)} {fault} ({first_names(names)})" for fault, names in faults.items() if names
         )
         raise ConfigurationError(f"the tensors in {path} are not those of its generator: {told}")
     broken = [name for name in expected if not tensors[name].isfinite().all()]
     if broken:
         raise ConfigurationError(
-            f"{len(broken)} tensors in {path} hold nan or infinity ({_first(broken)}): it is broken, or its "
+            f"{len(broken)} tensors in {path} hold nan or infinity ({first_names(broken)}): it is broken, or its "
             "training failed"
         )
     own = {name: tensors[name].to(torch.float32).contiguous().clone() for name in expected}
@@ -169,7 +174,7 @@ def _filled(config: GeneratorConfig, tensors: Mapping[str, torch.Tensor], path: 
     return generator.eval()
 
 
-def _differs(tensor: torch.Tensor | None, shape: torch.Size) -> bool:
+def differs(tensor: torch.Tensor | None, shape: torch.Size) -> bool:
     """Whether this is not a plain tensor of that shape, with memory behind every number."""
     if tensor is None:
         return False
@@ -178,6 +183,7 @@ def _differs(tensor: torch.Tensor | None, shape: torch.Size) -> bool:
     return tensor.device.type != "cpu" or tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes()
 
 
-def _first(names: Iterable[str]) -> str:
+def first_names(names: Iterable[str]) -> str:
+    """The first few names, for a message."""
     names = list(names)
     return ", ".join(f"{name:.80}" for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")

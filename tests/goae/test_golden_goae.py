@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (ROOT / "goae_net.npz").exists(), reason=f"no golden numbers under {ROOT}"),
 ]
-NEAR = 1e-4
+NEAR = 1e-4  # the mask as well: no pixel of it lies so near the threshold that it falls on the other side
 
 
 def golden(name):

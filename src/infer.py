@@ -89,7 +89,11 @@ class InferCLI(FaceforwardCLI):
         parser.add_argument(
             "--face", type=int | None, default=None, help="Which face to take, 1 = the largest, the default."
         )
-        parser.add_argument("--overwrite", action="store_true", help="Do again what is there.")
+        parser.add_argument(
+            "--overwrite",
+            action="store_true",
+            help="Make anew the photographs and ages that are asked for; all else in the folder stays.",
+        )
         for short, long in LINKS:
             parser.link_arguments(short, long)
 

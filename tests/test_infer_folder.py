@@ -150,5 +150,7 @@ class TestFolder:
 
         forced = run(*arguments(tiny_sd, photographs / "c.webp", output, "--overwrite"))
         assert forced.returncode == 0, forced.stderr
-        assert [line["reused"] for line in manifest(output)] == [False]
+        lines = manifest(output)
+        assert len(lines) == KINDS + 3
+        assert [line["id"] for line in lines if line["status"] == "done" and not line["reused"]] == ["c"]
         assert files(output / "cases") >= {name.removeprefix("cases/") for name in case_files("c", (20, 40))}

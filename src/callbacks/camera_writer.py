@@ -18,6 +18,7 @@ from faceforward.report.metadata import Mark, write_png
 from faceforward.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from lightning import LightningModule
@@ -32,12 +33,12 @@ class CameraWriter(PhotoWriter):
     """Writes `crops/<id>.png`, `overlays/<id>.png`, `cameras/<id>.json`, `manifest.jsonl` and `dataset.json`.
 
     `dataset.json` is EG3D's and GOAE's: `{"labels": [["crops/<id>.png", [25 numbers]], ...]}`, of all
-    photographs of the run that have a camera. Crops are photographs and are marked as such; nothing of a
+    photographs in the folder that have a camera. Crops are photographs and are marked as such; nothing of a
     photograph's own metadata is written.
 
     Args:
         output: The folder of results.
-        overwrite: Do again what is there.
+        overwrite: Do again what is there of the photographs that are asked for.
 
     Example:
         >>> CameraWriter("out").page
@@ -60,15 +61,25 @@ class CameraWriter(PhotoWriter):
 
     def read(self, entry: Entry) -> dict[str, Any] | None:
         """The record, if the pictures that it names are there."""
+        return self._complete(self.place(entry))
+
+    def _complete(self, file: Path) -> dict[str, Any] | None:
         try:
-            record = json.loads(self.place(entry).read_text(encoding="utf-8"))
+            record = json.loads(file.read_text(encoding="utf-8"))
             complete = all(
-                (self.output / file).stat().st_size == size for file, size in record["files"].items()
+                (self.output / name).stat().st_size == size for name, size in record["files"].items()
             )
             complete = complete and len(record["label"]) == cameras.LABEL and "settings_sha256" in record
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
         return record if complete else None
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Of every photograph in the folder that has a camera."""
+        for file in sorted((self.output / RECORDS).glob("*.json")):
+            record = None if file.name.startswith(".") else self._complete(file)
+            if record is not None:
+                yield record | {"id": file.stem}
 
     def write(self, result: CameraResult, *, input_sha256: str, key: str) -> dict[str, Any]:
         """Write the pictures, then the record: without it they do not count.
@@ -106,9 +117,8 @@ class CameraWriter(PhotoWriter):
 
     def finish(self) -> None:
         """Write dataset.json."""
-        records = [
-            self.read(self._entries[case]) for case in self._entries if self.lines[case]["status"] == "done"
-        ]
+        done = [line["id"] for line in self.ordered(self.lines) if line["status"] == "done"]
+        records = [self._complete(self.output / RECORDS / f"{case}.json") for case in done]
         found = {record["crop"]: torch.tensor(record["label"]) for record in records if record is not None}
         write_labels(found, self.output / DATASET)
 

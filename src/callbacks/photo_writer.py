@@ -12,6 +12,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from faceforward.atomic import remove_leftovers, write_atomically
+from faceforward.callbacks.earlier import AGES, There, differing, earlier_lines, from_flags, refuse_loss
 from faceforward.callbacks.manifest import (
     OutputError,
     append_line,
@@ -30,16 +31,22 @@ from faceforward.records import Rejected
 from faceforward.report.case import settings_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from faceforward.datamodules.photos import Entry
 
 logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.jsonl"
+NOTHING = torch.zeros(1 + 2 * AGES, dtype=torch.uint8)  # flags of a photograph without an earlier result
 PROMISED = ("file", "input_sha256", "settings_sha256")  # texts that every record holds
 
 
 class PhotoWriter(Callback):
     """Writes each result as it comes; what is there under the same settings is not done again.
+
+    What the folder holds stays and is listed, also of photographs that are not part of this run; a result
+    that would be replaced ends the run before it starts, unless `overwrite` names it.
 
     A result appears complete or not at all, so a killed run goes on where it was. The manifest gets a line
     after each photograph and its order at the end; with several ranks each keeps its own until the first one
@@ -50,7 +57,7 @@ class PhotoWriter(Callback):
 
     Args:
         output: The folder of results.
-        overwrite: Do again what is there.
+        overwrite: Do again what is there of the photographs and ages that are asked for.
     """
 
     #: What is left to look at when the run is over, in the folder of results, and what it holds.
@@ -64,6 +71,7 @@ class PhotoWriter(Callback):
         self._entries: dict[str, Entry] = {}
         self._hashes: dict[str, str] = {}
         self._reused: dict[str, dict[str, Any]] = {}
+        self._others: dict[str, dict[str, Any]] = {}  # lines of what else the folder holds
         self._begun = False  # whether this run's manifest has its first line
 
     @abstractmethod
@@ -81,6 +89,10 @@ class PhotoWriter(Callback):
     @abstractmethod
     def read(self, entry: Entry) -> dict[str, Any] | None:
         """The record of a complete result, or None."""
+
+    @abstractmethod
+    def records(self) -> Iterator[dict[str, Any]]:
+        """The records of all complete results in the folder, each with its `id`."""
 
     @abstractmethod
     def write(self, result: Any, *, input_sha256: str, key: str) -> dict[str, Any]:
@@ -130,48 +142,91 @@ class PhotoWriter(Callback):
                 self.prepare()
         refuse_unshared(trainer, self.output)
         self._begun = False
-        self._reused = {}
         # Each rank reads and hashes its share alone: all need to know what is left, not why.
         mine = share(len(photos.entries), trainer)
+        there: dict[str, There] = {}
         with together(trainer, "looking for results that are there"):
-            for place in mine:
-                entry = photos.entries[place]
+            if trainer.is_global_zero:
+                self._others = earlier_lines(
+                    self.output / self.manifest_name,
+                    photos.entries,
+                    fields=self.describe_rejected(photos.entries[0], pl_module),
+                    found=self.found,
+                )
+            losses = []
+            for entry in (photos.entries[place] for place in mine):
                 old = self._earlier(pl_module, photos, entry)
-                if old is not None:
-                    self._reused[entry.id] = old
-        flags = torch.tensor([photos.entries[place].id in self._reused for place in mine], dtype=torch.uint8)
-        known = gather(trainer, flags, len(photos.entries)).bool().tolist()
-        reused = {
-            entry.id: self._reused.get(entry.id, {})
-            for entry, there in zip(photos.entries, known, strict=True)
-            if there
-        }
+                if isinstance(old, There):
+                    there[entry.id] = old
+                elif old is not None:
+                    losses.append((self.place(entry), old))
+            refuse_loss(losses, self.output)
+        rows = [
+            there[case].flags() if (case := photos.entries[place].id) in there else NOTHING for place in mine
+        ]
+        flags = torch.stack(rows) if rows else torch.zeros(0, len(NOTHING), dtype=torch.uint8)
+        known = map(from_flags, gather(trainer, flags, len(photos.entries)))
+        plans = {entry.id: plan for entry, plan in zip(photos.entries, known, strict=True) if plan}
         # As the first rank read them: it may be writing the manifest before another one looks.
         skipped = trainer.strategy.broadcast(sorted(self._skipped()) if trainer.is_global_zero else [])
-        left = photos.leave_out(reused, unusable=set(skipped))
-        self._reused = {case: record for case, record in self._reused.items() if case in left}
+        left = photos.leave_out(
+            {case for case, (_, lacking) in plans.items() if not lacking},
+            unusable=set(skipped),
+            targets={case: ages for case, ages in plans.items() if ages[0]},
+        )
+        self._reused = {case: old.record for case, old in there.items() if case in left}
         if left and trainer.is_global_zero:
             logger.info("%d of %d photographs have their result already", len(left), len(photos.entries))
 
-    def _earlier(self, pl_module: LightningModule, photos: Photos, entry: Entry) -> dict[str, Any] | None:
-        """The record of a result that is there under the same settings.
+    def there(self, pl_module: LightningModule, photos: Photos, entry: Entry) -> There | str | None:
+        """What is there of a photograph under the same settings, or why what is there is of no use.
 
-        Raises:
-            ConfigurationError: There is one of another photograph.
+        Returns:
+            What is there; what stands against using it, in words; None where nothing is there.
         """
-        old = None if self.overwrite else self.read(entry)
-        foreign = old is not None and not all(isinstance(old.get(name), str) for name in PROMISED)
-        if old is None or foreign or entry.problem is not None or not entry.path.is_file():
+        old = self.read(entry)
+        if old is None or not all(isinstance(old.get(name), str) for name in PROMISED):
             return None
-        key = settings_key(self.settings(pl_module, photos, entry), self._sha256(entry))
-        if key == old["settings_sha256"]:
-            return old
-        if entry.file != old["file"] and self._sha256(entry) != old["input_sha256"]:
-            raise ConfigurationError(
-                f"{self.place(entry)} holds the result of another photograph, {old['file']}; "
-                "give another --output, or --overwrite to replace it"
+        settings = self.settings(pl_module, photos, entry)
+        if settings_key(settings, self._sha256(entry)) == old["settings_sha256"]:
+            return There(old)
+        return self.otherwise(old, settings, entry)
+
+    def otherwise(self, old: dict[str, Any], settings: dict[str, Any], entry: Entry) -> str:
+        """How a result that is there was made otherwise, in words."""
+        if self._sha256(entry) != old["input_sha256"]:
+            if entry.file != old["file"]:
+                return f"holds the result of another photograph, {old['file']}"
+            return f"holds the result of an earlier content of {old['file']}"
+        return f"was made under other settings: {differing(old.get('settings') or {}, settings)}"
+
+    def _earlier(self, pl_module: LightningModule, photos: Photos, entry: Entry) -> There | str | None:
+        """As `there`, with what `--overwrite` means; a text is why the run must not start."""
+        if entry.problem is not None or not entry.path.is_file():
+            return None
+        old = self.there(pl_module, photos, entry)
+        if self.overwrite:
+            return self.not_named(pl_module, photos, entry) if isinstance(old, str) else None
+        if isinstance(old, str):
+            return (
+                f"{old}. Give another --output; or --overwrite, with --photos naming the photographs alone "
+                "that are to be replaced"
             )
+        return old
+
+    def not_named(self, pl_module: LightningModule, photos: Photos, entry: Entry) -> str | None:
+        """What `--overwrite` would remove without putting anything in its place, in words."""
         return None
+
+    def found(self) -> dict[str, dict[str, Any]]:
+        """The manifest's lines of results in the folder that are of no photograph of this run."""
+        there = {}
+        for record in self.records():
+            case = record["id"]
+            if case not in self._entries:
+                line = {"id": case, "file": record["file"], "status": "done", "reason": None, "reused": True}
+                there[case] = line | self.describe(record)
+        return there
 
     def _skipped(self) -> set[str]:
         """The cases that an earlier run skipped, by its manifest."""
@@ -257,8 +312,11 @@ class PhotoWriter(Callback):
 
     def _write_manifest(self, path: Path, lines: dict[str, dict[str, Any]]) -> None:
         """In the order in which the photographs were listed."""
-        ordered = [lines[case] for case in self._entries if case in lines]
-        write_lines(path, ordered)
+        write_lines(path, self.ordered(lines))
+
+    def ordered(self, lines: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+        """Lines of this run as the photographs were listed, then those of what else the folder holds."""
+        return [lines[case] for case in self._entries if case in lines] + list(self._others.values())
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Merge the ranks' manifests and sum up, while the other ranks leave.
@@ -269,7 +327,7 @@ class PhotoWriter(Callback):
         whole, ranks = self.output / self.manifest_name, trainer.world_size
         try:
             if ranks > 1:
-                self._write_manifest(part_of(whole, trainer.global_rank, finished=True), self.lines)
+                write_lines(part_of(whole, trainer.global_rank, finished=True), self.lines.values())
                 part_of(whole, trainer.global_rank, finished=False).unlink(missing_ok=True)
             if not trainer.is_global_zero:
                 return

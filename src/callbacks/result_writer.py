@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from faceforward.callbacks.earlier import There
 from faceforward.callbacks.photo_writer import OutputError, PhotoWriter
-from faceforward.report.case import read_case, sweep, write_case
+from faceforward.report.case import RESULT, kept_of, read_case, sweep, write_case
+from faceforward.report.kept import intact
 from faceforward.report.page import REPORT, write_report
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from lightning import LightningModule, Trainer
@@ -25,9 +28,11 @@ __all__ = ["OutputError", "ResultWriter"]
 class ResultWriter(PhotoWriter):
     """Writes `cases/<id>/`, `manifest.jsonl` and `report.html`.
 
+    Ages that are asked for later are added to those of a case; the ones that are there are not made again.
+
     Args:
         output: The folder of results.
-        overwrite: Do again what is there.
+        overwrite: Do again what is there of the photographs and ages that are asked for.
         visible_mark: Whether the pictures in `aged/` and `photo/` say at their lower edge what they are, as
             metadata are lost in messengers; what is there already stays as it was made.
 
@@ -89,11 +94,42 @@ class ResultWriter(PhotoWriter):
         """The content of result.json."""
         return read_case(self.place(entry))
 
-    def write(self, result: CaseResult, *, input_sha256: str, key: str) -> dict[str, Any]:
-        """Write the case's folder."""
-        return write_case(
-            self.cases, result, input_sha256=input_sha256, key=key, visible_mark=self.visible_mark
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Of every case that has pictures; one that is damaged is left to a run over its photograph."""
+        for folder in sorted(self.cases.iterdir()):
+            record = None if folder.name.startswith(".") else intact(folder, RESULT)
+            if record is not None and record["ages"] and not record["damaged"]:
+                yield record | {"id": folder.name}
+
+    def there(self, pl_module: LightningModule, photos: Photos, entry: Entry) -> There | str | None:
+        """Which of the target ages are there, of the same photograph under the same settings."""
+        old = intact(self.place(entry), RESULT)
+        if old is None:
+            return None
+        settings = self.settings(pl_module, photos, entry)
+        same = kept_of(self.place(entry), settings, self._sha256(entry))
+        if same is None:
+            return self.otherwise(old, settings, entry)
+        wanted = tuple(settings["targets"])
+        missing = [age for age in wanted if same["damaged"] or str(age) not in same["ages"]]
+        return There(same, wanted, tuple(missing))
+
+    def not_named(self, pl_module: LightningModule, photos: Photos, entry: Entry) -> str | None:
+        """Ages that were made otherwise and are not asked for cannot stay beside the new ones."""
+        old = intact(self.place(entry), RESULT) or {"ages": {}}
+        wanted = self.settings(pl_module, photos, entry)["targets"]
+        lost = [age for age in old["ages"] if int(age) not in wanted]
+        if not lost:
+            return None
+        every = ",".join(map(str, sorted({*wanted, *map(int, old["ages"])})))
+        return (
+            f"holds ages made otherwise that --overwrite does not name ({', '.join(lost)}): name them too, "
+            f"--target_ages '[{every}]', or give another --output"
         )
+
+    def write(self, result: CaseResult, *, input_sha256: str, key: str) -> dict[str, Any]:
+        """Write the case's folder; ages that are added make its key another one than `key`."""
+        return write_case(self.cases, result, input_sha256=input_sha256, visible_mark=self.visible_mark)
 
     def describe(self, record: dict[str, Any]) -> dict[str, Any]:
         """Age and gender in the photograph, the targets, and how long it took."""
@@ -116,4 +152,4 @@ class ResultWriter(PhotoWriter):
 
     def finish(self) -> None:
         """Write the report."""
-        write_report(self.output, [self.lines[case] for case in self._entries])
+        write_report(self.output, self.ordered(self.lines))

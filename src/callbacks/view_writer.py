@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from faceforward.atomic import recover_folders, remove_leftovers
+from faceforward.callbacks.manifest import read_lines
 from faceforward.callbacks.photo_writer import MANIFEST, PhotoWriter
 from faceforward.report.views import read_views, write_views
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from lightning import LightningModule
@@ -24,7 +26,7 @@ class ViewWriter(PhotoWriter):
 
     Args:
         output: The folder of results; that of the earlier run where its aged pictures are turned.
-        overwrite: Do again what is there.
+        overwrite: Do again what is there of the pictures that are asked for.
 
     Example:
         >>> ViewWriter("out").page
@@ -44,9 +46,19 @@ class ViewWriter(PhotoWriter):
 
     @property
     def manifest_name(self) -> str:
-        """Where aged pictures of an earlier run are turned, its manifest stays what it is."""
-        aged = any(entry.case is not None for entry in self._entries.values())
-        return f"views-{MANIFEST}" if aged else MANIFEST
+        """Beside the results of `infer age` views have a list of their own."""
+        return f"views-{MANIFEST}" if self._aged or self._beside_others() else MANIFEST
+
+    @property
+    def _aged(self) -> bool:
+        return any(entry.case is not None for entry in self._entries.values())
+
+    def _beside_others(self) -> bool:
+        try:
+            lines = read_lines(self.output / MANIFEST).values()
+        except OSError:
+            return False
+        return bool(lines) and not any("which" in line for line in lines)
 
     def sweep(self) -> None:
         """Remove what a killed run left; folders that were being replaced get their old content back."""
@@ -65,6 +77,13 @@ class ViewWriter(PhotoWriter):
     def read(self, entry: Entry) -> dict[str, Any] | None:
         """The content of views.json."""
         return read_views(self.place(entry))
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Of the folders of views of this kind, photographs or aged pictures."""
+        for folder in sorted(self.cases.glob("*/views/*")):
+            record = None if folder.name.startswith(".") else read_views(folder)
+            if record is not None and (self._beside_others() or (folder.name != "photograph") == self._aged):
+                yield record
 
     def write(self, result: ViewResult, *, input_sha256: str, key: str) -> dict[str, Any]:
         """Write the folder of the views."""

@@ -22,7 +22,7 @@ from faceforward.faces.reading import read_photo, safe_id
 from faceforward.records import Photo, Rejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import torch
 
@@ -187,14 +187,21 @@ class PhotoDataset(Dataset):
         entries: What to read.
         face: Which face to take where the CSV does not say, 1 = the largest.
         reused: Ids that need not be read, because their result is there.
+        targets: Target ages of photographs of which the others are there, by id.
     """
 
     def __init__(
-        self, entries: Sequence[Entry], *, face: int | None = None, reused: Collection[str] = ()
+        self,
+        entries: Sequence[Entry],
+        *,
+        face: int | None = None,
+        reused: Collection[str] = (),
+        targets: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         self.entries = list(entries)
         self.face = face
         self.reused = frozenset(reused)
+        self.targets = dict(targets or {})
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -220,7 +227,7 @@ class PhotoDataset(Dataset):
             file=entry.file,
             age=facts.age,
             gender=facts.gender,
-            targets=facts.targets,
+            targets=self.targets.get(entry.id, facts.targets),
             face=facts.face or self.face,
         )
 
@@ -243,6 +250,19 @@ class Groups(Dataset):
     def __getitem__(self, index: int) -> list[Photo | Rejected | Reused]:
         start = index * self.size
         return [self.dataset[place] for place in range(start, min(start + self.size, len(self.dataset)))]
+
+
+def _to_make(plans: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """The ages to make of the photographs of one group, from those asked for and those lacking of each.
+
+    Where all were asked for the same they get the same, also in a group that was cut off in the middle.
+    """
+    alike = len({wanted for wanted, _ in plans.values()}) == 1
+    every = {age for _, lacking in plans.values() for age in lacking}
+    return {
+        case: tuple(age for age in wanted if age in every) if alike and every else lacking or wanted
+        for case, (wanted, lacking) in plans.items()
+    }
 
 
 class Photos(LightningDataModule):
@@ -281,6 +301,7 @@ class Photos(LightningDataModule):
         self.num_workers = num_workers
         self.group = group
         self.reused: frozenset[str] = frozenset()
+        self.targets: dict[str, tuple[int, ...]] = {}
 
     @staticmethod
     def listed(photos: str | Path, *, output: str | Path | None = None) -> list[Entry]:
@@ -297,7 +318,13 @@ class Photos(LightningDataModule):
             return 1
         return max(1, min(ON_ACCELERATOR, len(self.entries) // trainer.world_size))
 
-    def leave_out(self, ids: Collection[str], *, unusable: Collection[str] = ()) -> frozenset[str]:
+    def leave_out(
+        self,
+        ids: Collection[str],
+        *,
+        unusable: Collection[str] = (),
+        targets: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]] | None = None,
+    ) -> frozenset[str]:
         """Do not read these photographs: their result is there. Each still yields a `Reused`.
 
         A group that is not complete is done again as a whole, since what a picture gets from its batch may
@@ -306,15 +333,20 @@ class Photos(LightningDataModule):
         Args:
             ids: Cases whose result is there.
             unusable: Cases that an earlier run skipped: they have no part in a batch.
+            targets: The ages asked for and those that are not there yet, of cases that have some of them;
+                the latter alone are made.
 
         Returns:
             The cases that are left out.
         """
         left: set[str] = set()
+        plans, self.targets = targets or {}, {}
         for start in range(0, len(self.entries), self.group_size):
             group = {entry.id for entry in self.entries[start : start + self.group_size]}
             if group <= {*ids, *unusable}:
                 left |= group & set(ids)
+            else:
+                self.targets |= _to_make({case: plans[case] for case in group & plans.keys()})
         self.reused = frozenset(left)
         return self.reused
 
@@ -324,6 +356,6 @@ class Photos(LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader:
         """`Photo`, `Rejected` or `Reused`, each once, in the order of `entries`; lists of them for groups."""
-        photos = PhotoDataset(self.entries, face=self.face, reused=self.reused)
+        photos = PhotoDataset(self.entries, face=self.face, reused=self.reused, targets=self.targets)
         dataset = photos if self.group_size == 1 else Groups(photos, self.group_size)
         return DataLoader(dataset, batch_size=None, num_workers=self.num_workers)

@@ -15,6 +15,7 @@ import numpy as np
 from faceforward.atomic import atomic_folder, recover_folders, remove_leftovers, write_atomically
 from faceforward.faces.align import paste_back
 from faceforward.faces.crops import resized
+from faceforward.report.kept import carry_over, intact, with_kept
 from faceforward.report.metadata import Kind, Mark, write_png
 from faceforward.report.sheet import contact_sheet
 from faceforward.report.verdict import Fault, as_json, faults_of_result
@@ -51,16 +52,37 @@ def read_case(folder: Path) -> dict[str, Any] | None:
     return result if complete else None
 
 
+def kept_of(folder: Path, settings: dict[str, Any], input_sha256: str) -> dict[str, Any] | None:
+    """What an earlier run made of the same photograph under the same settings, whatever ages were asked for.
+
+    Args:
+        folder: Of the case.
+        settings: Everything that decides a result now.
+        input_sha256: Of the photograph's file.
+
+    Returns:
+        The record as `intact` gives it; None where there is none, or one made otherwise.
+    """
+    record = intact(folder, RESULT)
+    if record is None:
+        return None
+    then = record["settings"]
+    same = settings_key(settings | {name: then[name] for name in ("targets",) if name in then}, input_sha256)
+    return record if same == record["settings_sha256"] else None
+
+
 def write_case(
-    cases: Path, result: CaseResult, *, input_sha256: str, key: str, visible_mark: bool = True
+    cases: Path, result: CaseResult, *, input_sha256: str, visible_mark: bool = True
 ) -> dict[str, Any]:
     """Write the folder `cases/<id>`; a case id never starts with a dot, so a hidden one is no case.
+
+    Ages that the folder holds already, made of the same photograph under the same settings, stay beside those
+    of `result`; so does what is not of this function, such as views.
 
     Args:
         cases: The folder of all cases.
         result: What to write.
         input_sha256: Of the photograph's file.
-        key: Of `settings_key`.
         visible_mark: Whether the pictures in `aged/` and `photo/` say at their lower edge what they are.
 
     Returns:
@@ -69,17 +91,24 @@ def write_case(
     Raises:
         OSError: The disk is full or cannot be written; nothing half done is left under the case's name.
     """
-    with atomic_folder(cases / result.photo.id) as folder:
+    final = cases / result.photo.id
+    earlier = kept_of(final, result.settings, input_sha256)
+    kept = {age: e for age, e in (earlier or {"ages": {}})["ages"].items() if int(age) not in result.aged}
+    whole = with_kept(result, {**earlier, "ages": kept}, final) if earlier and kept else result
+    with atomic_folder(final) as folder:
         for name in ("aged", "photo", "raw"):
             (folder / name).mkdir()
         _write_pictures(folder, result, faults_of_result(result), visible_mark=visible_mark)
-        content = describe(result) | {
+        _write_sheet(folder, whole)
+        content = describe(whole) | {
             "visible_mark": visible_mark,
             "input_sha256": input_sha256,
-            "settings_sha256": key,
+            "settings_sha256": settings_key(whole.settings, input_sha256),
         }
-        names = sorted(path for path in folder.rglob("*") if path.is_file())
-        content["files"] = {path.relative_to(folder).as_posix(): path.stat().st_size for path in names}
+        content["ages"] |= kept  # as it was written, with what reading it again would lose
+        names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        names |= set(carry_over(final, folder, record=RESULT, kept=kept, input_sha256=input_sha256))
+        content["files"] = {name: (folder / name).stat().st_size for name in sorted(names)}
         write_atomically(folder / RESULT, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     return content
 
@@ -114,6 +143,10 @@ def _write_pictures(
     for age, pixels in edit.images.items():
         mark = Mark("synthetic", f"Estimate at age {age}, at the model's own size.", model)
         write_png(folder / "raw" / f"{age}.png", pixels, mark)
+
+
+def _write_sheet(folder: Path, result: CaseResult) -> None:
+    model = result.settings.get("model", {}).get("name", "")
     footer = (
         f"Synthetic estimates made by faceforward {__version__} with {model} on {_today()}. They show how "
         "the person could look, not how the person looks. No photographs, and no evidence of identity.",

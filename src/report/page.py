@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime
-import json
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from faceforward.atomic import atomic_file
-from faceforward.report.case import aged_kind
+from faceforward.report.case import RESULT, aged_kind
+from faceforward.report.kept import intact
 from faceforward.report.metadata import Mark, jpeg_bytes
 from faceforward.report.readings import readings_of, said
 from faceforward.report.verdict import faults_of_record
@@ -86,10 +86,12 @@ def _cases(
 ) -> Iterator[dict[str, Any]]:
     """What the template shows of each case; collects the models that made them on the way."""
     for line in lines:
-        if line["status"] != "done":
-            continue
         folder = output / "cases" / line["id"]
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result = intact(folder, RESULT)
+        if result is None or result["damaged"]:
+            if line["status"] == "done":
+                raise FileNotFoundError(f"{folder} is not complete any more")
+            continue  # else an earlier run has made them, and this one found the photograph unusable
         model = result["settings"]["model"]
         models[model["sha256"]] = model
         kind = aged_kind(result["settings"])
@@ -110,7 +112,7 @@ def _cases(
         yield {
             "file": line["file"],
             "name": PurePath(line["file"]).name,
-            "reused": line["reused"],
+            "reused": line["reused"] or line["status"] != "done",
             "result": result,
             "source": result["source"],
             "said": said(readings_of(result["source"])),

@@ -20,9 +20,7 @@ class _Tinting(LightningModule):
     target_ages = (20, 40)
 
     def settings(self, **facts):
-        return SETTINGS | {
-            name: list(fact) if name == "targets" and fact else fact for name, fact in facts.items()
-        }
+        return SETTINGS | facts | {"targets": list(facts["targets"] or self.target_ages)}
 
     def predict_step(self, sample, batch_idx):
         if not isinstance(sample, Photo):
@@ -44,7 +42,7 @@ def folder(tmp_path, astronaut):
     return folder
 
 
-def _run(photos, output, **options):
+def _run(photos, output, *, targets=(20, 40), **options):
     writer = ResultWriter(str(output), **options)
     trainer = Trainer(
         logger=False,
@@ -53,13 +51,15 @@ def _run(photos, output, **options):
         accelerator="cpu",
         callbacks=[writer],
     )
-    trainer.predict(_Tinting(), datamodule=Photos(str(photos)), return_predictions=False)
+    module = _Tinting()
+    module.target_ages = targets
+    trainer.predict(module, datamodule=Photos(str(photos)), return_predictions=False)
     return {
         line["id"]: line for line in map(json.loads, (output / "manifest.jsonl").read_text().splitlines())
     }
 
 
-def test_done_again_only_when_something_changed(folder, tmp_path):
+def test_reused_unless_incomplete(folder, tmp_path):
     output = tmp_path / "out"
     lines = _run(folder, output)
     assert [(line["status"], line["reused"]) for line in lines.values()] == [
@@ -70,17 +70,73 @@ def test_done_again_only_when_something_changed(folder, tmp_path):
     assert "empty" in lines["c"]["reason"]
     assert lines["c"]["targets"] == [20, 40]
 
-    Image.new("RGB", (64, 64)).save(folder / "a.jpg")  # another picture under the same name
     (output / "cases" / "b" / "aged" / "20.png").unlink()
-    assert not any(line["reused"] for line in _run(folder, output).values())
+    again = _run(folder, output)
+    assert (again["a"]["reused"], again["b"]["reused"]) == (True, False)
+    (output / "cases" / "b" / "face.png").unlink()
+    assert not _run(folder, output)["b"]["reused"]
     assert all(_run(folder, output)[case]["reused"] for case in "ab")
-
-    (folder / "photos.csv").write_text("file,age,targets\na.jpg,6,\nb.jpg,,20;50\n")
-    changed = _run(folder, output)
-    assert not changed["a"]["reused"]
-    assert not changed["b"]["reused"]
-    assert changed["b"]["targets"] == [20, 50]
     assert not _run(folder, output, overwrite=True)["a"]["reused"]
+
+
+def test_ages_and_cases_are_added(folder, tmp_path):
+    output = tmp_path / "out"
+    _run(folder, output, targets=(20, 40, 60))
+    before = {path: path.stat().st_mtime_ns for path in output.glob("cases/*/aged/*.png")}
+    lines = _run(folder / "a.jpg", output, targets=(20, 50))
+    assert [(line["id"], line["targets"], line["reused"]) for line in lines.values()] == [
+        ("a", [20, 40, 50, 60], False),
+        ("b", [20, 40, 60], True),
+        ("c", [20, 40, 60], False),
+    ]
+    assert lines["c"]["status"] == "skipped"
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    page = (output / "report.html").read_text("utf-8")
+    assert page.count("data:image/jpeg;base64,") == 5 + 4
+    assert "2 with estimates, 1 without" in page
+    assert _run(folder / "a.jpg", output, targets=(40, 50))["a"]["reused"]
+
+    for lost in (output / "manifest.jsonl", output / "report.html"):
+        lost.unlink()
+    lines = _run(folder / "b.jpg", output)  # what is there is found without the list, too
+    assert [line["id"] for line in lines.values()] == ["b", "a"]
+
+
+def test_overwrite_replaces_what_it_names(folder, tmp_path):
+    output = tmp_path / "out"
+    _run(folder, output, targets=(20, 40))
+    before = {path: path.stat().st_mtime_ns for path in output.glob("cases/*/aged/*.png")}
+    lines = _run(folder / "a.jpg", output, targets=(20,), overwrite=True)
+    assert lines["a"]["targets"] == lines["b"]["targets"] == [20, 40]
+    changed = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert changed == {output / "cases" / "a" / "aged" / "20.png"}
+
+
+def test_what_was_made_otherwise_is_not_replaced_unasked(folder, tmp_path):
+    output = tmp_path / "out"
+    _run(folder, output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    (folder / "photos.csv").write_text("file,age,targets\na.jpg,6,\nb.jpg,7,\n")
+    words = (
+        r"a was made under other settings: age \(not given then, 6.0 now\).*--overwrite.*, and 1 more like"
+    )
+    with pytest.raises(ConfigurationError, match=words):
+        _run(folder, output)
+    with pytest.raises(ConfigurationError, match=r"ages made otherwise .* name \(20\).*'\[20,40\]'"):
+        _run(folder, output, targets=(40,), overwrite=True)
+    (folder / "photos.csv").unlink()
+    Image.new("RGB", (64, 64)).save(folder / "a.jpg")  # another picture under the same name
+    with pytest.raises(ConfigurationError, match=r"the result of an earlier content of .*a\.jpg"):
+        _run(folder, output)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    assert not _run(folder, output, overwrite=True)["a"]["reused"]
+
+
+def test_the_list_of_another_kind_of_run_stays(folder, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.jsonl").write_text('{"id": "a", "crop": "crops/a.png", "yaw": 1}\n')
+    with pytest.raises(ConfigurationError, match="another kind of run"):
+        _run(folder, tmp_path / "out")
 
 
 def test_case_of_another_photograph_is_not_replaced(folder, tmp_path):

@@ -177,3 +177,15 @@ def test_groups_need_a_photograph(folder):
     with pytest.raises(ConfigurationError, match="group is 0"):
         Photos(str(folder), group=0)
     assert Photos(str(folder)).group_size == 1
+
+
+def test_only_the_ages_that_are_not_there_are_made(tmp_path, astronaut):
+    for name in "abcd":
+        Image.fromarray(astronaut).resize((64, 64)).save(tmp_path / f"{name}.png")
+    photos = Photos(str(tmp_path), group=2)
+    added = {case: ((20, 50), (50,)) for case in "abc"} | {"d": ((20, 50), ())}
+    photos.leave_out({"d"}, targets=added)
+    targets = [sample.targets for group in photos.predict_dataloader() for sample in group]
+    assert targets == [(50,), (50,), (50,), (50,)]  # d again, as the group was when it was cut off
+    photos.leave_out({"a"}, targets={"a": ((20, 50), ())})
+    assert [sample.targets for sample in next(iter(photos.predict_dataloader()))] == [(20, 50), None]

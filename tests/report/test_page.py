@@ -32,7 +32,7 @@ class _Tags(HTMLParser):
 def report(tmp_path):
     hostile = '<script>alert(1)</script> & "x".jpg'
     result = make_result(file=hostile, others=2, known=False, warnings=("The face is blurred.",))
-    write_case(tmp_path / "cases", result, input_sha256="feed", key="k")
+    write_case(tmp_path / "cases", result, input_sha256="feed")
     lines = [_line(file=hostile), _line("b", "<img src=x>.jpg", "skipped", "No face <b>was</b> found.")]
     lines.append(_line("c", "c.jpg", "failed", "Out of memory."))
     parsed = _Tags()
@@ -128,9 +128,7 @@ def test_a_reader_whose_errors_were_measured_decides():
 def test_one_reader_and_an_open_gender(tmp_path):
     result = make_result()
     face = dataclasses.replace(result.face, gender=None, gender_origin=None, judged=None)
-    write_case(
-        tmp_path / "cases", dataclasses.replace(result, face=face, judged={}), input_sha256="feed", key="k"
-    )
+    write_case(tmp_path / "cases", dataclasses.replace(result, face=face, judged={}), input_sha256="feed")
     page = write_report(tmp_path, [_line()]).read_text("utf-8")
     assert "reads 62 (some-estimator)<" in page
     assert "a program sees" in page

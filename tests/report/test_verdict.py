@@ -68,7 +68,7 @@ def _bad():
 
 
 def test_the_record_the_sheet_and_the_pictures_say_do_not_use(tmp_path):
-    content = write_case(tmp_path, _bad(), input_sha256="s", key="k")
+    content = write_case(tmp_path, _bad(), input_sha256="s")
     assert {age: edit["verdict"] for age, edit in content["ages"].items()} == {
         "20": "estimate",
         "40": "do not use",
@@ -91,8 +91,8 @@ def test_the_record_the_sheet_and_the_pictures_say_do_not_use(tmp_path):
 
 def test_marks_keep_sizes_and_all_but_the_edge_and_can_be_left_out(tmp_path):
     result = make_result()
-    write_case(tmp_path / "on", result, input_sha256="s", key="k")
-    write_case(tmp_path / "off", result, input_sha256="s", key="k", visible_mark=False)
+    write_case(tmp_path / "on", result, input_sha256="s")
+    write_case(tmp_path / "off", result, input_sha256="s", visible_mark=False)
     for name in ("aged/40.png", "photo/40.png"):
         on, off = (np.asarray(Image.open(tmp_path / each / "a" / name)) for each in ("on", "off"))
         assert on.shape == off.shape

@@ -50,6 +50,7 @@ def test_the_photograph_comes_back_and_views_say_how_well_they_hold(run, astrona
     assert record["why"]
     near, front, far = record["views"]
     assert [view["within_reach"] for view in record["views"]] == [True, True, False]
+    assert [bool(view["doubts"]) for view in record["views"]] == [False, False, True]
     assert front["distance"] < near["distance"] < 0.4
     assert front["pose_error"] < 6
     for view in record["views"]:
@@ -57,7 +58,7 @@ def test_the_photograph_comes_back_and_views_say_how_well_they_hold(run, astrona
             assert picture.size == (128, 128)
             assert "compositeWithTrainedAlgorithmicMedia" in picture.text["XML:com.adobe.xmp"]
     with Image.open(folder / far["file"]) as picture:
-        assert "beyond" in picture.text["Description"]
+        assert "not to be relied on: farther" in picture.text["Description"]
     with Image.open(folder / "depth.png") as depth:
         levels = np.asarray(depth).astype(float) * record["depth_unit"]
     assert 2 < levels[64, 64] < 3.3

@@ -25,6 +25,7 @@ from faceforward.faces.heads import PhotoHeads, ReliefHeads
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.mean_face import mean_face
 from faceforward.faces.mesh import FaceMesh
+from faceforward.metrics.thresholds import DLIB_RECOGNITION
 from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import named_backends
 from faceforward.report.video import require_av
@@ -36,9 +37,13 @@ if TYPE_CHECKING:
     from faceforward.faces.relief_mesh import TexturedMesh
     from faceforward.records import Detection, Photo
 
-VERSION = 1  # of the views: results of another one are made anew
+VERSION = 2  # of the views: results of another one are made anew
 MOST_SIDE = 1024  # pixels of the crop that a head is made of
 CAMERA_ERROR = 5.0  # degrees by which a photograph's own yaw may be wrong
+STRANGE = max(
+    DLIB_RECOGNITION.values()
+)  # distance that 1 % of strangers undercut, at the age with the largest
+MOST_POSE_ERROR = 10.0  # degrees between the camera and what a view looks like
 FARTHEST = 60.0  # degrees of yaw or pitch that can be asked for
 
 
@@ -54,6 +59,7 @@ class SeenView:
         distance: Descriptor distance to the photograph, both detected and aligned anew; None where no face
             was found.
         pose_error: Degrees between the camera and the one that is estimated from the picture; None likewise.
+        limit: Of the distance; None where it is not known for the embedder.
     """
 
     angle: Angle
@@ -62,6 +68,21 @@ class SeenView:
     within: bool
     distance: float | None
     pose_error: float | None
+    limit: float | None = STRANGE
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the view is not to be relied on, in words; empty where nothing speaks against it."""
+        found = []
+        if not self.within:
+            found.append("farther from the photograph's own view than the head holds")
+        if self.distance is None:
+            found.append("no face is found in it")
+        elif self.limit is not None and self.distance > self.limit:
+            found.append("as unlike the photograph as a stranger is")
+        if self.pose_error is not None and self.pose_error > MOST_POSE_ERROR:
+            found.append(f"it looks turned {self.pose_error:.0f} degrees otherwise than asked")
+        return tuple(found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,6 +261,7 @@ class ViewSynthesizer(LightningModule):
         """Every view held against the photograph: the person, and the pose that was asked for."""
         source = self.embedder.embed([align(photo.pixels, taken.landmarks, 512)[0]])
         yaw = float(eg3d.angles(eg3d.pose(found.label))[0])
+        limit = STRANGE if isinstance(self.embedder, DlibEmbedder) else None
         seen = []
         for angle, camera, view in zip(angles, cameras, rendered, strict=True):
             apart, error = None, None
@@ -253,7 +275,7 @@ class ViewSynthesizer(LightningModule):
                 except UnusablePhotoError:
                     error = None
             within = abs(angle[0] - yaw) <= reach + CAMERA_ERROR
-            seen.append(SeenView(angle, camera, view, within, apart, error))
+            seen.append(SeenView(angle, camera, view, within, apart, error, limit))
         return tuple(seen)
 
     def predict_step(self, sample: Any, batch_idx: int) -> Any:

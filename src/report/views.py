@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 VIEWS = "views.json"
 TILE = 220  # pixels of a view on the sheet
 FPS = 20
-BEYOND = "beyond what this photograph holds"
+DOUBTED = "not to be relied on"
 
 
 def read_views(folder: Path) -> dict[str, Any] | None:
@@ -64,7 +64,7 @@ def write_views(
     final.parent.mkdir(parents=True, exist_ok=True)
     with atomic_folder(final) as folder:
         for seen in result.views:
-            held = "" if seen.within else f", {BEYOND}"
+            held = f", {DOUBTED}: {'; '.join(seen.doubts)}" if seen.doubts else ""
             yaw, pitch = seen.angle
             mark = _mark(result, f"The head of {source} from yaw {yaw:g}, pitch {pitch:g} degrees{held}.")
             write_png(folder / f"{view_name(seen.angle)}.png", seen.view.image, mark)
@@ -109,7 +109,7 @@ def sheet(result: ViewResult, which: str) -> np.ndarray:
     names = ["source", *(_title(seen) for seen in result.views)]
     text = (
         "Estimates, not photographs. Below: bright where a pixel is the source's own. "
-        f"? = {BEYOND}. Head: {result.head}."
+        f"? = {DOUBTED}, views.json says why. Head: {result.head}."
     )
     rows = [[crop, *(seen.view.image for seen in result.views)], [own, *shares]]
     source = "photo" if which == "photograph" else f"age {which}"
@@ -119,7 +119,7 @@ def sheet(result: ViewResult, which: str) -> np.ndarray:
 def _title(seen: SeenView) -> str:
     yaw, pitch = seen.angle
     title = f"{yaw:+g}°" + (f" / {pitch:+g}°" if pitch else "")
-    return title if seen.within else f"{title} ?"
+    return f"{title} ?" if seen.doubts else title
 
 
 def describe(result: ViewResult, which: str) -> dict[str, Any]:
@@ -173,6 +173,7 @@ def _view(seen: SeenView) -> dict[str, Any]:
         "file": f"{view_name(seen.angle)}.png",
         "camera": [round(number, 6) for number in seen.camera.tolist()],
         "within_reach": seen.within,
+        "doubts": list(seen.doubts),
         "own_share": round(float(seen.view.visibility.mean()), 4),
         "distance": None if seen.distance is None else round(seen.distance, 4),
         "pose_error": None if seen.pose_error is None else round(seen.pose_error, 2),

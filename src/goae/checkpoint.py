@@ -121,14 +121,30 @@ def _read(kind: Callable[[Any], Network], configured: Callable[[Any], Any], path
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            config = configured(json.loads((opened.metadata() or {})[SHAPES]))
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, ConfigurationError) as error:
+            values = json.loads((opened.metadata() or {})[SHAPES])
+        if not isinstance(values, dict):
+            raise TypeError(f"{values!r:.40} as its configuration")
+        config = configured(values)
+        if _units(config) > len(tensors):
+            raise ValueError(f"{_units(config)} blocks and {len(tensors)} tensors")
+    except (
+        SafetensorError,
+        OSError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RecursionError,
+        ConfigurationError,
+    ) as error:
         raise ConfigurationError(f"{path} is no part of GOAE: {error}") from error
     return _filled(kind, config, tensors, path)
 
 
 def _encoder_config(values: dict[str, Any]) -> EncoderConfig:
-    swin = {name: _number(value) for name, value in values["swin"].items()}
+    swin = values["swin"]
+    if not isinstance(swin, dict):
+        raise TypeError(f"{swin!r:.40} as the shapes of its backbone")
+    swin = {name: _number(value) for name, value in swin.items()}
     rest = {name: _number(value) for name, value in values.items() if name != "swin"}
     return EncoderConfig(SwinConfig(**swin), **rest)
 
@@ -154,8 +170,11 @@ def _filled(
     kind: Callable[[Any], Network], config: Any, tensors: Mapping[str, torch.Tensor], path: Path
 ) -> Network:
     """A network with these tensors and no others; no memory is taken for what the file does not hold."""
-    with torch.device("meta"):
-        expected = {name: value.shape for name, value in kind(config).state_dict().items()}
+    try:
+        with torch.device("meta"):
+            expected = {name: value.shape for name, value in kind(config).state_dict().items()}
+    except (ValueError, RuntimeError) as error:
+        raise ConfigurationError(f"the configuration of {path} makes no network: {error}") from error
     faults = {
         "missing": [name for name in expected if name not in tensors],
         "unknown": [name for name in tensors if name not in expected],
@@ -194,8 +213,17 @@ def _filled(
     return network.eval()
 
 
+def _units(config: EncoderConfig | AfaConfig) -> int:
+    """Blocks of a network, each of which has tensors of its own."""
+    if isinstance(config, EncoderConfig):
+        return sum(config.swin.depths)
+    return config.units * len(config.widths)
+
+
 def _misfits(name: str, tensor: torch.Tensor, shape: torch.Size) -> bool:
     """Whether this is not a plain tensor of that shape; tables and counts may be whole numbers."""
+    if tensor.shape != shape:
+        return True
     whole = name.endswith((*BUILT, COUNTED)) and not tensor.is_floating_point() and not tensor.is_complex()
     if whole and tensor.layout == torch.strided:
         tensor = tensor.float()

@@ -41,6 +41,8 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         """Refuse shapes that no encoder has."""
+        if len(self.codes) != 3:
+            raise ConfigurationError(f"codes {self.codes}: give those of coarse, middle and fine layers")
         at_least(1, w=self.w, heads=self.heads, hidden=self.hidden, codes=min(self.codes))
         if self.w % self.heads:
             raise ConfigurationError(

@@ -46,6 +46,11 @@ class SwinConfig:
 
     def __post_init__(self) -> None:
         """Refuse what has no four stages of whole windows."""
+        if {len(self.depths), len(self.heads), len(self.pretrained)} != {4}:
+            raise ConfigurationError(
+                f"depths {self.depths}, heads {self.heads} and pretrained windows {self.pretrained} of the "
+                "Swin encoder: give four each"
+            )
         if min(self.resolution, self.patch, self.window, self.embed, *self.depths, *self.heads) < 1:
             raise ConfigurationError("sides, channels, depths and heads of the Swin encoder: give 1 or more")
         if self.resolution % (8 * self.patch):

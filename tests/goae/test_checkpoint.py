@@ -1,9 +1,12 @@
 """GOAE's files: what is theirs is read, all else is refused."""
 
+import dataclasses
+import json
 import pickle
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from faceforward.__main__ import main
 from faceforward.eg3d import cameras as cam
@@ -82,4 +85,36 @@ def test_a_folder_without_an_encoder_says_how_to_get_it(tmp_path):
         checkpoint.load_encoder(tmp_path)
     (tmp_path / checkpoint.ENCODER).write_bytes(b"nothing")
     with pytest.raises(ConfigurationError, match="no part of GOAE"):
+        checkpoint.load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"codes": [1, 2]},
+        {"codes": 3},
+        {"hidden": 2**40},
+        {"swin": [1]},
+        {"swin": {"depths": [1, 1, 1]}},
+        {"swin": {"depths": [60000, 1, 1, 1]}},
+        {"swin": {"heads": [1, 2]}},
+        {"swin": {"pretrained": [1]}},
+        {"swin": {"resolution": 65536, "patch": 1, "window": 65536}},
+    ],
+)
+def test_a_configuration_of_nonsense_is_refused_before_it_is_built(tmp_path, change):
+    said = dataclasses.asdict(TINY_ENCODER)
+    swin = change.get("swin", {})
+    said |= change | {"swin": said["swin"] | swin if isinstance(swin, dict) else swin}
+    tensors = {name: value.contiguous() for name, value in tiny_goae().encoder.state_dict().items()}
+    save_file(tensors, tmp_path / checkpoint.ENCODER, {checkpoint.SHAPES: json.dumps(said)})
+    with pytest.raises(ConfigurationError, match=checkpoint.ENCODER):
+        checkpoint.load_encoder(tmp_path)
+
+
+def test_tables_of_other_windows_are_refused(tmp_path):
+    encoder = tiny_goae().encoder
+    encoder.swin_model.layers[0].blocks[0].attn.relative_coords_table.mul_(1.5)
+    checkpoint.save_part(encoder, tmp_path)
+    with pytest.raises(ConfigurationError, match="other windows"):
         checkpoint.load_encoder(tmp_path)

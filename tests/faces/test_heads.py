@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from faceforward.eg3d.cameras import INTRINSICS, labels, look_at, project
+from faceforward.eg3d.checkpoint import save_generator
 from faceforward.eg3d.generator import TriPlaneGenerator
 from faceforward.eg3d.image_encoder import ImageEncoder
 from faceforward.eg3d.pair import PairEncoder, save_pair
@@ -14,7 +15,10 @@ from faceforward.errors import ConfigurationError
 from faceforward.faces.heads import ReliefHeads
 from faceforward.faces.mean_face import mean_face
 from faceforward.faces.pose import WORLD_ORIGIN, WORLD_SCALE
+from faceforward.goae import checkpoint
+from faceforward.goae.heads import GoaeHeads
 from tiny_crops import TINY
+from tiny_goae import tiny_goae
 
 SIDE = 128
 
@@ -58,3 +62,21 @@ def test_results_know_the_weights_and_no_folder(pair):
 def test_no_pair_is_said_at_once(tmp_path):
     with pytest.raises(ConfigurationError, match="none-such"):
         ReliefHeads(str(tmp_path / "none-such"))
+
+
+def test_goae_stands_behind_a_relief(tmp_path, photograph):
+    network = tiny_goae()
+    save_generator(network.generator, tmp_path / "generator.safetensors")
+    for part in (network.encoder, network.afa):
+        checkpoint.save_part(part, tmp_path)
+    encoder = GoaeHeads(str(tmp_path / "generator.safetensors"), str(tmp_path))
+    heads = ReliefHeads(encoder)
+    assert "(goae)" in heads.why
+    assert json.loads(json.dumps(heads.settings())) == {"behind": encoder.settings()}
+    camera = labels(look_at(30.0))
+    filled = heads.build(*photograph).render(camera, 64)[0].image
+    assert (filled != ReliefHeads().build(*photograph).render(camera, 64)[0].image).any()
+    other = tiny_goae(seed=1)
+    for part in (other.encoder, other.afa):
+        checkpoint.save_part(part, tmp_path)
+    assert GoaeHeads(network.generator, tmp_path).settings() != encoder.settings()

@@ -166,8 +166,8 @@ def _filled(config: GeneratorConfig, tensors: Mapping[str, torch.Tensor], path: 
     broken = [name for name in expected if not tensors[name].isfinite().all()]
     if broken:
         raise ConfigurationError(
-            f"{len(broken)} tensors in {path} hold nan or infinity ({first_names(broken)}): it is broken, or its "
-            "training failed"
+            f"{len(broken)} tensors in {path} hold nan or infinity ({first_names(broken)}): it is broken, or "
+            "its training failed"
         )
     own = {name: tensors[name].to(torch.float32).contiguous().clone() for name in expected}
     generator.load_state_dict(own, assign=True)

@@ -52,7 +52,7 @@ def read_published(path: Path) -> GoaeEncoder | Afa:
         return _filled(Afa, AfaConfig(), tensors, path)
     raise ConfigurationError(
         f"{path} is neither GOAE's encoder nor its AFA: it has no swin_model and no cross_att_gamma, but "
-        f"{first_names(tensors) or 'nothing'}. Give encoder_FFHQ.pt or afa_FFHQ.pt as the authors publish them"
+        f"{first_names(tensors) or 'nothing'}. Give the authors' encoder_FFHQ.pt or afa_FFHQ.pt"
     )
 
 

@@ -44,8 +44,8 @@ def fuse(found: Inversion, cameras: torch.Tensor) -> Fused:
     """
     if found.view is None or len(cameras) != len(found.ws):
         raise ValueError(
-            f"{len(found.ws)} heads and {len(cameras)} cameras: give an inversion as `invert` returns it, and "
-            "the cameras of its photographs"
+            f"{len(found.ws)} heads and {len(cameras)} cameras: give an inversion as `invert` returns it "
+            "and the cameras of its photographs"
         )
     network = found.network
     settings, side = network.generator.config.render, found.mask.shape[-1]

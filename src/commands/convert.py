@@ -102,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "output",
         type=Path,
-        help="new .safetensors file; of goae a folder, one for both files; of labels a .json (named cameras.json in that form) or a folder of .npy",
+        help="new .safetensors file; of goae a folder, one for both files; of labels a .json (named "
+        "cameras.json in that form) or a folder of .npy",
     )
     return parser
 

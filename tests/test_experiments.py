@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from aihub_corpus import write_good
+from faceforward.eg3d.checkpoint import save_generator
+from faceforward.goae.checkpoint import save_part
 from faceforward.modules.triplane_autoencoder import TriPlaneAutoencoder
 from faceforward.train import main
 from tiny_crops import TINY, options_of, write_crops
+from tiny_goae import tiny_goae
 from tiny_training import QUIET, collections
 from training_data import write_archive
 
@@ -40,7 +43,14 @@ def sources(tmp_path, astronaut, tiny_vae, tiny_sd):
     crops = [f"--data.init_args.root={write_crops(tmp_path / 'crops', astronaut)}",
              f"--data.init_args.val_root={tmp_path / 'crops'}", "--data.init_args.size=32",
              "--data.init_args.num_workers=0", *options_of(TINY)]  # fmt: skip
+    goae = tiny_heads(tmp_path / "goae")
+    encoder = [*goae, "--trainer.max_steps=2", "--model.init_args.init_from=" + str(tmp_path / "goae")]
+    afa = [*goae, f"--model.init_args.encoder={tmp_path / 'goae'}"]
     return {
+        "goae_encoder": encoder,
+        "goae_encoder_small": encoder,
+        "goae_afa": afa,
+        "goae_afa_small": afa,
         "eg3d": [*crops, "--model.init_args.discriminator_base=64", "--trainer.max_steps=2"],
         "triplane_autoencoder": crops,
         "triplane_adversarial": [
@@ -64,8 +74,24 @@ def tiny_pair(folder):
     return folder
 
 
-GANS = ("eg3d", "triplane_adversarial")
+def tiny_heads(folder):
+    """A generator, and encoder and AFA to start from."""
+    folder.mkdir()
+    network = tiny_goae()
+    save_generator(network.generator, folder / "generator.safetensors")
+    save_part(network.encoder, folder)
+    save_part(network.afa, folder)
+    source = folder / "generator.safetensors"
+    return [f"--model.init_args.generator={source}", f"--data.init_args.generator={source}",
+            "--data.init_args.size=4", "--data.init_args.val_size=2"]  # fmt: skip
+
+
+GANS = ("eg3d", "triplane_adversarial", "goae_encoder", "goae_encoder_small")
 EXPORTS = {
+    "goae_encoder": "goae",
+    "goae_encoder_small": "goae",
+    "goae_afa": "goae",
+    "goae_afa_small": "goae",
     "autoencoder": "vae",
     "eg3d": "generator",
     "triplane_autoencoder": "pair",

@@ -87,7 +87,13 @@ def test_schedule_and_weights_survive_a_kill(tmp_path, generator):
                            limit_val_batches=0)  # fmt: skip
     trainer.fit(whole, samples(generator))
     resumed, watched = module(generator), Watched()
-    trainer = tiny_trainer(tmp_path, [EMA(0.9, skip=["critic"]), watched], steps=8, limit_val_batches=0)
+    trainer = tiny_trainer(
+        tmp_path,
+        [EMA(0.9, skip=["critic"]), keep, watched],
+        steps=8,
+        limit_val_batches=0,
+        enable_checkpointing=True,
+    )
     trainer.fit(resumed, samples(generator), ckpt_path=tmp_path / "kept" / "step=4.ckpt")
     assert watched.stages == ["mid", "fine"]
     mine, theirs = resumed.state_dict(), whole.state_dict()

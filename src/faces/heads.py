@@ -11,13 +11,15 @@ import torch
 from faceforward.eg3d.heads import HeadEncoder
 from faceforward.eg3d.pair import PairEncoder
 from faceforward.eg3d.views import picture
+from faceforward.errors import ConfigurationError
 from faceforward.faces.relief import Relief, build_relief
 from faceforward.faces.relief_mesh import TexturedMesh
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from faceforward.faces.relief import ReliefView
+    from faceforward.errors import ConfigurationError
+from faceforward.faces.relief import ReliefView
 
 SMALL = "face-eg3d-128"
 
@@ -88,19 +90,21 @@ class ReliefHeads:
     """The photograph itself as a relief (`faces.relief`).
 
     Args:
-        behind: Makes the head that fills what the photograph and its mirror image do not show: any
-            `HeadEncoder`, or folder or name of a small pair of generator and encoder. None fills it from
-            what is around.
+        behind: Folder or name of a small pair of generator and encoder, whose head fills what the photograph
+            and its mirror image do not show.
+        encoder: Makes that head instead of a pair. Without either it is filled from what is around.
 
     Raises:
-        ConfigurationError: There is no such pair.
+        ConfigurationError: There is no such pair, or both are given.
     """
 
     name = "relief"
 
-    def __init__(self, behind: str | HeadEncoder | None = None) -> None:
+    def __init__(self, behind: str | None = None, *, encoder: HeadEncoder | None = None) -> None:
+        if behind is not None and encoder is not None:
+            raise ConfigurationError(f"behind is {behind} and encoder {encoder.name}: give one of them")
         # Missing or damaged files are said before the first photograph.
-        self.encoder = PairEncoder(behind) if isinstance(behind, str) else behind
+        self.encoder = encoder if behind is None else PairEncoder(behind)
         self.why = "the photograph's own pixels, moved by the shape of the face; no 3D network was asked" + (
             "" if self.encoder is None else f" but for what it does not show ({self.encoder.name})"
         )

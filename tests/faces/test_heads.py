@@ -46,7 +46,7 @@ def photograph(astronaut):
 def test_an_encoder_and_its_name_are_the_same_head(pair, photograph):
     camera = labels(look_at(30.0))
     shown = [ReliefHeads(behind).build(*photograph).render(camera, 64)[0].image for behind in (pair, None)]
-    given = ReliefHeads(PairEncoder(pair)).build(*photograph).render(camera, 64)[0].image
+    given = ReliefHeads(encoder=PairEncoder(pair)).build(*photograph).render(camera, 64)[0].image
     assert (given == shown[0]).all()
     assert (shown[0] != shown[1]).any()
 
@@ -64,13 +64,18 @@ def test_no_pair_is_said_at_once(tmp_path):
         ReliefHeads(str(tmp_path / "none-such"))
 
 
+def test_two_heads_behind_are_one_too_many(pair):
+    with pytest.raises(ConfigurationError, match="give one of them"):
+        ReliefHeads(pair, encoder=PairEncoder(pair))
+
+
 def test_goae_stands_behind_a_relief(tmp_path, photograph):
     network = tiny_goae()
     save_generator(network.generator, tmp_path / "generator.safetensors")
     for part in (network.encoder, network.afa):
         checkpoint.save_part(part, tmp_path)
     encoder = GoaeHeads(str(tmp_path / "generator.safetensors"), str(tmp_path))
-    heads = ReliefHeads(encoder)
+    heads = ReliefHeads(encoder=encoder)
     assert "(goae)" in heads.why
     assert json.loads(json.dumps(heads.settings())) == {"behind": encoder.settings()}
     camera = labels(look_at(30.0))

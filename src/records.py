@@ -29,6 +29,7 @@ class Photo:
         targets: Target ages for this photograph alone; None means the run's.
         face: Which face to take, 1 = the largest; None means the run's choice.
         notes: What the reader had to say ("animated: the first of 8 frames was taken").
+        readable: Of a damaged file, the box `(x0, y0, x1, y1)` of what could be read; None for all.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Photo:
     targets: tuple[int, ...] | None = None
     face: int | None = None
     notes: tuple[str, ...] = ()
+    readable: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def photo(tmp_path, astronaut):
     return tmp_path / "a.png"
 
 
-def test_photographs_to_cameras(tmp_path, photo):
+def test_photographs_to_cameras(tmp_path, photo, capsys):
     output = tmp_path / "out"
     command = ["cameras", f"--photos={photo}", f"--output={output}"]
     assert main(command) == 0
@@ -28,7 +28,9 @@ def test_photographs_to_cameras(tmp_path, photo):
     line = json.loads((output / "manifest.jsonl").read_text("utf-8"))
     assert (line["status"], line["landmarks"]) == ("done", "face-mesh")
 
-    assert main([*command, "--model.init_args.size=256"]) == 0
+    assert main([*command, "--model.init_args.size=256"]) == 2
+    assert "size (512 then, 256 now)" in capsys.readouterr().err
+    assert main([*command, "--model.init_args.size=256", "--overwrite"]) == 0
     line = json.loads((output / "manifest.jsonl").read_text("utf-8"))
     assert (line["reused"], line["landmarks"]) == (False, "face-mesh")
 

@@ -134,6 +134,11 @@ def choose_face(
     """
     height, width = photo.pixels.shape[:2]
     found, notes = find_faces(photo.pixels, detector)
+    if not found and photo.readable is not None:
+        raise UnusablePhotoError(
+            "No face was found in the part of the picture that could be read; the rest of the file is "
+            "damaged or missing: copy or send it again."
+        )
     if not found:
         raise UnusablePhotoError(
             f"No face was found in the photograph ({width} x {height} pixels, {detector.name}): crop it to "
@@ -143,11 +148,22 @@ def choose_face(
     if not 1 <= number <= len(found):
         raise UnusablePhotoError(f"There is no face {number} in the photograph. Found: {_listed(found)}.")
     taken = found[number - 1]
+    if photo.readable is not None and not _within(taken, photo.readable):
+        raise UnusablePhotoError(
+            "The face lies in the part of the picture that could not be read: the file is damaged or cut "
+            "off. Copy or send it again."
+        )
     if len(found) > 1:
         chosen = "the largest" if number == 1 else f"number {number}"
         others = _listed(found, leave_out=number)
         notes += (f"{len(found)} faces were found and {chosen} was taken. The others: {others}.",)
     return taken, found, notes
+
+
+def _within(face: Detection, readable: tuple[int, int, int, int]) -> bool:
+    """Whether a face's box lies in what was read of the photograph, where that ends inside of it."""
+    x0, y0, x1, y1 = face.box
+    return x0 >= readable[0] - 1 and y0 >= readable[1] - 1 and x1 <= readable[2] + 1 and y1 <= readable[3] + 1
 
 
 def _listed(faces: Sequence[Detection], leave_out: int = 0) -> str:

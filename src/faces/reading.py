@@ -9,12 +9,15 @@ import stat
 import unicodedata
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pillow_heif
 from PIL import Image, ImageChops, ImageCms
 
 from faceforward.errors import UnusablePhotoError
+from faceforward.faces.damage import BY_ROWS, LEAST, is_png, lenient, mended, readable_rows
+from faceforward.faces.tiff import is_tiff, read_tiff
 from faceforward.records import Photo
 
 logger = logging.getLogger(__name__)
@@ -35,6 +38,18 @@ RAW_SUFFIXES = frozenset(
 
 MAX_PIXELS = 120_000_000  # a 108-megapixel telephone and an A4 sheet scanned at 1200 dpi; 360 MB in memory
 MIN_SIDE = 32  # pixels: the detectors need a face of 20, and a face is never the whole picture
+SAME = 2  # of 255: how far a profile may move the probe's colours and still be called sRGB itself
+SRGB_GAMMA = 0.45455  # what programs write as gAMA for sRGB
+_STEPS = np.linspace(0, 255, 9).round().astype(np.uint8)
+#: Colours all over the cube, and all greys: what a profile does to them tells whether it is sRGB.
+PROBE = Image.fromarray(
+    np.concatenate(
+        [
+            np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS, indexing="ij"), -1).reshape(-1, 3),
+            np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1),
+        ]
+    )[None]
+)
 BACKGROUND = (128, 128, 128)  # behind transparent parts: no edge against bright nor dark hair
 ORIENTATION = 0x0112  # EXIF tag
 TRANSPOSE = {
@@ -69,10 +84,15 @@ def read_photo(path: Path, *, id: str | None = None, max_pixels: int = MAX_PIXEL
     """
     path = Path(path)
     _require_readable(path)
-    pixels, notes = decode_photo(path, max_pixels=max_pixels)
+    notes: list[str] = []
+    pixels, readable = _read(path, max_pixels, notes)
     logger.debug("%s: read %d x %d pixels", path, pixels.shape[1], pixels.shape[0])
     return Photo(
-        id=safe_id(path.stem) if id is None else id, file=str(path), pixels=pixels, notes=tuple(notes)
+        id=safe_id(path.stem) if id is None else id,
+        file=str(path),
+        pixels=pixels,
+        notes=tuple(notes),
+        readable=readable,
     )
 
 
@@ -83,15 +103,79 @@ def decode_photo(source: Path | io.BytesIO, *, max_pixels: int = MAX_PIXELS) -> 
         `(H, W, 3)` uint8 RGB, and notes.
 
     Raises:
-        UnusablePhotoError: As `read_photo`.
+        UnusablePhotoError: As `read_photo`; or a part of the picture is missing.
     """
     notes: list[str] = []
+    pixels, readable = _read(source, max_pixels, notes)
+    if readable is not None:
+        raise UnusablePhotoError(f"The picture is damaged or cut off. {notes[0]}")
+    return pixels, notes
+
+
+def _read(
+    source: Path | io.BytesIO, max_pixels: int, notes: list[str]
+) -> tuple[np.ndarray, tuple[int, int, int, int] | None]:
+    """The pixels, and the box of those that are the photograph's where some of the file are missing."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises below
-        image = _decode(source, max_pixels, notes)
+        try:
+            image, rows = _decode(source, max_pixels, notes), None
+        except UnusablePhotoError as error:
+            image, rows = _decode_as_far_as_it_goes(source, max_pixels, notes, error)
+        readable = None if rows is None else _box(image, rows)
         image = _upright(image)
         image = _to_srgb(image, notes)
-    return np.array(image), notes
+    return np.array(image), readable
+
+
+def _decode_as_far_as_it_goes(
+    source: Path | io.BytesIO, max_pixels: int, notes: list[str], fault: UnusablePhotoError
+) -> tuple[Image.Image, tuple[int, int] | None]:
+    """Decode what there is of a damaged picture, and say which rows that is; None where it is all.
+
+    Raises:
+        UnusablePhotoError: The first `fault`, where too little is left.
+    """
+    if fault.__cause__ is None:
+        raise fault  # not for damage
+    if isinstance(fault.__cause__, Image.UnidentifiedImageError) and not is_png(source):
+        raise fault  # not for damage, or there is nothing to go by
+    said = list(notes)
+    try:
+        data = mended(source)
+        try:
+            image = _decode(data, max_pixels, notes)
+        except UnusablePhotoError:
+            notes[:] = said
+            with lenient():
+                image = _decode(data, max_pixels, notes)
+    except (OSError, UnusablePhotoError):
+        raise fault from fault.__cause__
+    first, last = readable_rows(image)
+    height = image.height
+    if image.format not in BY_ROWS or last - first < LEAST * height:
+        raise fault
+    if (first, last) == (0, height):
+        notes.append("The file is damaged, but the whole picture could be read: please compare it.")
+        return image, None
+    if image.info.get("interlace") or image.info.get("interlaced"):
+        raise fault  # each of its rows has gaps
+    missing = (height - (last - first)) / height
+    notes.append(
+        f"The file is damaged or cut off: {missing:.0%} of the picture could not be read. Send it again if "
+        "there is another copy."
+    )
+    return image, (first, last)
+
+
+def _box(image: Image.Image, rows: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The part of the upright picture that these rows of the stored one make, as x0, y0, x1, y1."""
+    mask = Image.new("1", image.size)
+    mask.paste(1, (0, rows[0], image.width, rows[1]))
+    mask.info = image.info
+    orientation = _orientation(image)
+    turned = mask.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else mask
+    return turned.getbbox() or (0, 0, 0, 0)
 
 
 def safe_id(stem: str) -> str:
@@ -126,9 +210,20 @@ def _require_readable(path: Path) -> None:
 
 
 def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Image.Image:
-    """Open and decode the first frame; every fault of the file becomes an `UnusablePhotoError`."""
+    """Open and decode the photograph; every fault of the file becomes an `UnusablePhotoError`."""
+    frame = 0
     try:
+        if is_tiff(source):
+            tiff = read_tiff(source, max_pixels)
+            notes += tiff.notes
+            if tiff.image is not None:
+                return tiff.image
+            frame = max(tiff.frame, 0)
         image = Image.open(source, formats=FORMATS)
+        if frame:
+            image.seek(frame)
+    except UnusablePhotoError:
+        raise
     except Image.DecompressionBombError as error:
         raise UnusablePhotoError(
             f"The picture has more pixels than the {max_pixels / 1e6:.0f} million allowed: scale it down."
@@ -157,12 +252,17 @@ def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Ima
         try:
             frames = getattr(image, "n_frames", 1)
             image.load()
-            if frames > 1 and image.format != "MPO":  # an MPO's others are previews or a second lens
+            if frames > 1 and image.format not in (
+                "MPO",
+                "TIFF",
+            ):  # an MPO's others are previews or a second lens
                 which = "main" if image.format == "HEIF" else "first"
                 notes.append(f"The file holds {frames} pictures: the {which} one was taken.")
             if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
                 return ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's inverted kind
-            return image.copy()
+            picture = image.copy()
+            picture.format = image.format
+            return picture
         except Exception as error:  # as above
             raise UnusablePhotoError(
                 f"The picture is damaged or cut off and cannot be decoded ({_said(error)}): copy or send it "
@@ -177,16 +277,20 @@ def _said(error: Exception) -> str:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Turn the picture as its EXIF orientation says (Pillow has already done so for TIFF and HEIC)."""
-    try:
-        orientation = image.getexif().get(ORIENTATION)
-    except Exception as error:  # damaged EXIF must not cost the photograph
-        logger.debug("EXIF cannot be read: %s", error)
-        return image
+    orientation = _orientation(image)
     if orientation not in TRANSPOSE:
         return image
     turned = image.transpose(TRANSPOSE[orientation])
     turned.info = image.info
     return turned
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(ORIENTATION) or 1)
+    except Exception as error:  # damaged EXIF must not cost the photograph
+        logger.debug("EXIF cannot be read: %s", error)
+        return 1
 
 
 def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -201,8 +305,8 @@ def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
         image = Image.alpha_composite(ground, image).convert("L" if grey else "RGB")
     elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
         image = image.convert("L" if grey else "RGB")
-    if profile or image.mode == "LAB":
-        image = _through_profile(image, profile, notes)
+    profiled = profile or image.mode == "LAB"
+    image = _through_profile(image, profile, notes) if profiled else _from_gamma(image)
     return image.convert("RGB")
 
 
@@ -224,18 +328,37 @@ def _through_profile(image: Image.Image, profile: bytes | None, notes: list[str]
         source = (
             ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
         )
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
-            return image
-        converted = ImageCms.profileToProfile(
-            image,
-            source,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the blacks of print profiles turn grey
-        )
+        if image.mode == "RGB" and not lab:
+            colours = _converted(PROBE, source)
+            if np.abs(np.asarray(colours, np.int16) - np.asarray(PROBE, np.int16)).max() <= SAME:
+                return image
+        converted = _converted(image, source)
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
         logger.debug("colour profile: %s", error)
         notes.append("The embedded colour profile is damaged or of another kind: colours may be off.")
         return image
+    return converted
+
+
+def _converted(image: Image.Image, source: Any) -> Image.Image:
+    converted = ImageCms.profileToProfile(
+        image,
+        source,
+        ImageCms.createProfile("sRGB"),
+        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        outputMode="RGB",
+        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the blacks of print profiles turn grey
+    )
     return image if converted is None else converted
+
+
+def _from_gamma(image: Image.Image) -> Image.Image:
+    """Apply PNG's own word on the curve (gAMA), where there is no profile (ISO 15948, 11.3.3.2)."""
+    gamma = image.info.get("gamma")
+    if image.mode not in ("RGB", "L") or not gamma or "srgb" in image.info:
+        return image
+    if not 0.1 <= gamma <= 2 or abs(gamma - SRGB_GAMMA) < 0.05:
+        return image
+    light = (np.arange(256) / 255) ** (1 / gamma)
+    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+    return image.point(np.rint(curve * 255).astype(int).tolist() * len(image.getbands()))

@@ -94,14 +94,28 @@ def test_done_again_only_when_something_changed(folder, tmp_path, small):
     assert [line["reused"] for line in run(folder, output).values()] == [True, True, False]
     assert (output / "dataset.json").read_bytes() == before
     (output / "overlays" / "b.png").unlink()
-    small.rotate(8).save(folder / "a.jpg", quality=95)
     (output / "crops" / ".a.png.faceforward-tmp1").touch()
-    assert not any(line["reused"] for line in run(folder, output).values())
+    assert [line["reused"] for line in run(folder, output).values()] == [True, False, False]
     assert files(output) == FILES
-    assert not run(folder, output, size=32)["a"]["reused"]
+    with pytest.raises(
+        ConfigurationError, match=r"a\.json was made under other settings: size \(64 then, 32 n"
+    ):
+        run(folder, output, size=32)
+    small.rotate(8).save(folder / "a.jpg", quality=95)
+    with pytest.raises(ConfigurationError, match=r"an earlier content of .*a\.jpg"):
+        run(folder, output)
+    assert files(output) == FILES
     assert not run(folder, output, size=32, overwrite=True)["a"]["reused"]
     (output / "cameras" / "a.json").write_text("[]")
     assert not run(folder, output, size=32)["a"]["reused"]
+
+
+def test_photographs_are_added(folder, tmp_path):
+    output = tmp_path / "out"
+    run(folder / "a.jpg", output)
+    lines = run(folder / "b.png", output)
+    assert [(line["id"], line["reused"]) for line in lines.values()] == [("b", False), ("a", True)]
+    assert set(read_labels(output / "dataset.json")) == {"crops/a.png", "crops/b.png"}
 
 
 def test_another_photograph_is_not_replaced(folder, tmp_path, small):
@@ -117,7 +131,7 @@ def test_no_room(folder, tmp_path):
     output = tmp_path / "out"
     run(folder / "a.jpg", output)
     with full_disk(), pytest.raises(OutputError, match="make room and run the same command again"):
-        run(folder, output, size=512)
+        run(folder, output, size=512, overwrite=True)
     assert not list(output.rglob(".*"))
     assert not (output / "cameras" / "a.json").exists()  # its pictures were being replaced
     (tmp_path / "file").touch()

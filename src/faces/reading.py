@@ -9,13 +9,13 @@ import stat
 import unicodedata
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageChops, ImageCms
+from PIL import Image, ImageChops
 
 from faceforward.errors import UnusablePhotoError
+from faceforward.faces.colours import to_srgb
 from faceforward.faces.damage import BY_ROWS, LEAST, is_png, lenient, mended, readable_rows
 from faceforward.faces.tiff import is_tiff, read_tiff
 from faceforward.records import Photo
@@ -38,19 +38,6 @@ RAW_SUFFIXES = frozenset(
 
 MAX_PIXELS = 120_000_000  # a 108-megapixel telephone and an A4 sheet scanned at 1200 dpi; 360 MB in memory
 MIN_SIDE = 32  # pixels: the detectors need a face of 20, and a face is never the whole picture
-SAME = 2  # of 255: how far a profile may move the probe's colours and still be called sRGB itself
-SRGB_GAMMA = 0.45455  # what programs write as gAMA for sRGB
-_STEPS = np.linspace(0, 255, 9).round().astype(np.uint8)
-#: Colours all over the cube, and all greys: what a profile does to them tells whether it is sRGB.
-PROBE = Image.fromarray(
-    np.concatenate(
-        [
-            np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS, indexing="ij"), -1).reshape(-1, 3),
-            np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, 1),
-        ]
-    )[None]
-)
-BACKGROUND = (128, 128, 128)  # behind transparent parts: no edge against bright nor dark hair
 ORIENTATION = 0x0112  # EXIF tag
 TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -124,7 +111,7 @@ def _read(
             image, rows = _decode_as_far_as_it_goes(source, max_pixels, notes, error)
         readable = None if rows is None else _box(image, rows)
         image = _upright(image)
-        image = _to_srgb(image, notes)
+        image = to_srgb(image, notes)
     return np.array(image), readable
 
 
@@ -291,74 +278,3 @@ def _orientation(image: Image.Image) -> int:
     except Exception as error:  # damaged EXIF must not cost the photograph
         logger.debug("EXIF cannot be read: %s", error)
         return 1
-
-
-def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Convert any mode to 8-bit sRGB through the embedded profile, over a neutral background."""
-    profile = image.info.get("icc_profile")
-    grey = image.mode[0] in "1LIF" and image.mode != "LAB"
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = _to_8_bit(image, notes)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        ground = Image.new("RGBA", image.size, (*BACKGROUND, 255))
-        image = Image.alpha_composite(ground, image).convert("L" if grey else "RGB")
-    elif image.mode not in ("RGB", "L", "CMYK", "LAB"):
-        image = image.convert("L" if grey else "RGB")
-    profiled = profile or image.mode == "LAB"
-    image = _through_profile(image, profile, notes) if profiled else _from_gamma(image)
-    return image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
-    """Scale 16-bit, 32-bit and floating-point grey values to 0..255; Pillow would clip them."""
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(np.rint(np.arange(65536) / 257).astype(np.uint8)[values])
-    values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    notes.append("The grey values have no fixed range (32 bits): they were stretched from black to white.")
-    return Image.fromarray(np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
-
-
-def _through_profile(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
-    """Convert to sRGB through the ICC profile; a damaged or foreign profile is left out, and said."""
-    try:
-        lab = profile is None
-        source = (
-            ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
-        )
-        if image.mode == "RGB" and not lab:
-            colours = _converted(PROBE, source)
-            if np.abs(np.asarray(colours, np.int16) - np.asarray(PROBE, np.int16)).max() <= SAME:
-                return image
-        converted = _converted(image, source)
-    except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        logger.debug("colour profile: %s", error)
-        notes.append("The embedded colour profile is damaged or of another kind: colours may be off.")
-        return image
-    return converted
-
-
-def _converted(image: Image.Image, source: Any) -> Image.Image:
-    converted = ImageCms.profileToProfile(
-        image,
-        source,
-        ImageCms.createProfile("sRGB"),
-        renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-        outputMode="RGB",
-        flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,  # else the blacks of print profiles turn grey
-    )
-    return image if converted is None else converted
-
-
-def _from_gamma(image: Image.Image) -> Image.Image:
-    """Apply PNG's own word on the curve (gAMA), where there is no profile (ISO 15948, 11.3.3.2)."""
-    gamma = image.info.get("gamma")
-    if image.mode not in ("RGB", "L") or not gamma or "srgb" in image.info:
-        return image
-    if not 0.1 <= gamma <= 2 or abs(gamma - SRGB_GAMMA) < 0.05:
-        return image
-    light = (np.arange(256) / 255) ** (1 / gamma)
-    curve = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return image.point(np.rint(curve * 255).astype(int).tolist() * len(image.getbands()))

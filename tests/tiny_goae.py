@@ -25,4 +25,8 @@ TINY_AFA = AfaConfig(widths=(16, 16), units=1, features=8, side=8, heads=2, hidd
 def tiny_goae(*, afa: bool = True, seed: int = 0) -> Goae:
     torch.manual_seed(seed)
     generator = TriPlaneGenerator(TINY).requires_grad_(False)
+    for block in (generator.superresolution.block0, generator.superresolution.block1):
+        torch.nn.init.zeros_(
+            block.torgb.weight
+        )  # the final picture is the raw one, enlarged, as in trained ones
     return Goae(generator, GoaeEncoder(TINY_ENCODER), Afa(TINY_AFA) if afa else None).eval()

@@ -32,7 +32,8 @@ class Seeds(Dataset):
 
     def __getitem__(self, place: Draw | int) -> dict[str, Any]:
         draw = as_draw(place)
-        return {"seed": draw.seed, "file": f"sample-{draw.seed}", "gender": None}
+        seed = as_draw(draw.index).seed if self.maker.repeat else draw.seed
+        return {"seed": seed, "file": f"sample-{seed}", "gender": None}
 
     def pair(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """A picture `(3, S, S)` in about [-1, 1] and its camera `(25,)`, the same each time."""
@@ -51,7 +52,8 @@ class SyntheticFaces(LightningDataModule):
 
     Args:
         generator: A generator file, or a registered name.
-        size: Samples of one pass.
+        size: Samples of one pass; each pass has others.
+        repeat: Have the same ones in each pass.
         val_size: Samples of validation; the same each time.
         batch_size: Of each rank.
         truncation: Of the codes, in [0, 1].
@@ -73,6 +75,7 @@ class SyntheticFaces(LightningDataModule):
         truncation: float = 0.8,
         yaw: float = 40.0,
         pitch: float = 15.0,
+        repeat: bool = False,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -81,6 +84,7 @@ class SyntheticFaces(LightningDataModule):
         self.source = generator
         self.size, self.val_size, self.batch_size = size, val_size, batch_size
         self.truncation, self.yaw, self.pitch, self.seed = truncation, yaw, pitch, seed
+        self.repeat = repeat
         check_shares(self, "data.init_args", ("truncation",))
         self.datasets: dict[str, Seeds] = {}
         self._generators: dict[torch.device, TriPlaneGenerator] = {}

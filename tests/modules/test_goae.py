@@ -151,8 +151,8 @@ def test_real_crops_train_and_are_looked_at(tmp_path, generator, astronaut):
 def test_four_heads_are_learnt_by_heart(tmp_path, generator):
     model = module(generator, stages=(0, 0, 0), weights=PLAIN, jitter=False)
     watched = Watched()
-    trainer = tiny_trainer(tmp_path, [watched], steps=400, limit_val_batches=0, max_epochs=-1)
-    trainer.fit(model, samples(generator, batch_size=4, size=4))
+    trainer = tiny_trainer(tmp_path, [watched], steps=200, limit_val_batches=0, max_epochs=-1)
+    trainer.fit(model, samples(generator, batch_size=4, size=4, repeat=True))
     totals = [sum(v for name, v in step.items() if name.startswith("train/")) for step in watched.steps]
     assert sum(totals[-5:]) / 5 < 0.1 * totals[0]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -98,6 +99,20 @@ class Parser(LightningArgumentParser):
 
     #: Key -> what to say of it when it is missing or cannot be read, instead of the parser's own words.
     remedies: Mapping[str, str] = {}
+    #: What the help begins with: the options that people use, before all that there are.
+    lead = ""
+
+    def format_help(self, *args: Any, **kwargs: Any) -> str:
+        """The help, with `lead` before the list of all options."""
+        text: str = super().format_help(*args, **kwargs)
+        start = text.find("\noptions:")
+        return text if start < 0 or not self.lead else f"{text[:start]}\n{self.lead}{text[start:]}"
+
+    def nearest(self, option: str) -> str | None:
+        """The option that somebody may have meant."""
+        known = [name for name in self._option_string_actions if name.startswith("--") and name[-1] != "+"]
+        found = get_close_matches(option.replace("-", "_").replace("__", "--", 1), known, n=1, cutoff=0.7)
+        return found[0] if found else None
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave with status 2."""
@@ -106,6 +121,9 @@ class Parser(LightningArgumentParser):
             given = re.findall(r"(?:Given value|Got value): (.*)", message)  # the outermost comes last
             what = f"cannot be {given[-1]}" if given and given[-1] != "None" else "is missing"
             message = f"--{key[1]} {what}: {self.remedies[key[1]]}"
+        unknown = re.match(r"[Uu]nrecognized arguments: (--[\w.-]+)", message)
+        if unknown and self.exit_on_error and (near := self.nearest(unknown[1])):
+            message += f"\nDid you mean {near}?"
         short = re.search(r"Expected a dot import path string: ([A-Z][a-z]\w+)$", message, re.MULTILINE)
         if short and short[1] != "None" and self.exit_on_error:
             message += (

@@ -32,18 +32,37 @@ logger = logging.getLogger(__name__)
 LINKS = (
     ("photos", "data.init_args.photos"),
     ("face", "data.init_args.face"),
+    ("age", "data.init_args.age"),
+    ("gender", "data.init_args.gender"),
+    ("recursive", "data.init_args.recursive"),
     ("target_ages", "model.init_args.target_ages"),
     ("output", "writer.init_args.output"),
     ("output", "data.init_args.output"),  # its folder is no photograph
     ("overwrite", "writer.init_args.overwrite"),
 )
-AGES = re.compile(r"\d+(,\s*\d+)*")
+AGES = re.compile(r"\d+(,\s*\d+)*,?")
+#: What the help begins with.
+LEAD = """Options that people use:
+  --photos PATH             a photograph, a folder of them, or a CSV that names them
+  --recursive               with the photographs in the folders inside that folder
+  --target_ages 20 40 60    the ages to show
+  --age 7 --gender female   what is known of a single photograph; for several: photos.csv beside them
+  --face 2                  which face of a photograph, 1 = the largest
+  --output DIR              the folder for the results; what is in it stays, ages and photographs are added
+  --overwrite               make anew the photographs and ages that are named
+  --model.init_args.pretrained MODEL   a Stable Diffusion 1.x or 2.x, folder or name
+  --model.init_args.lora FOLDER        what was trained over it
+  --model.init_args.precision bfloat16 on a GPU: half the memory, several times as fast
+  --trainer.accelerator cpu --trainer.devices 8    where to run
+All options:
+"""
 #: What the parser's own words would not say of a key that is missing or cannot be read.
 REMEDIES = {
     "photos": "give a photograph, a folder of them, or a CSV that names them",
     "target_ages": "give whole years, --target_ages '[20,40,60]'",
     "output": "give a folder for the results, --output out/",
     "face": "give a whole number, 1 = the largest face",
+    "age": "give the age in the photograph in years, --age 7",
 }
 #: What writes the results where the YAML says nothing of it.
 WRITER = "faceforward.callbacks.result_writer.ResultWriter"
@@ -63,14 +82,15 @@ class InferCLI(FaceforwardCLI):
         super().add_arguments_to_parser(parser)
         parser.prog = "infer.py" if Path(sys.argv[0]).name == "infer.py" else "faceforward infer"
         parser.usage = (
-            f"{parser.prog} -c CONFIG --photos PATH [--target_ages '[20,40,60]'] --output DIR "
-            "[--face N] [--overwrite] ..."
+            f"{parser.prog} -c CONFIG --photos PATH [--target_ages 20 40 60] --output DIR "
+            "[--age N] [--gender female|male] [--face N] [--recursive] [--overwrite] ..."
         )
         parser.description = (
             "Ages every photograph, or estimates its camera, as the configuration says. "
             "Exit status: 0 all have their result, 1 not all, 2 wrong usage."
         )
         cast("Parser", parser).remedies = REMEDIES
+        cast("Parser", parser).lead = LEAD
         parser.add_lightning_class_args(PhotoWriter, "writer", subclass_mode=True)
         parser.set_defaults({"writer": {"class_path": WRITER}})
         parser.add_argument(
@@ -83,11 +103,20 @@ class InferCLI(FaceforwardCLI):
             "--target_ages",
             type=list[int] | None,
             default=None,
-            help="Ages to show, for example '[20,40,60]'; needed where faces are aged.",
+            help="Ages to show, for example 20 40 60; needed where faces are aged.",
         )
         parser.add_argument("--output", type=str, required=True, help="Folder for the results.")
         parser.add_argument(
             "--face", type=int | None, default=None, help="Which face to take, 1 = the largest, the default."
+        )
+        parser.add_argument(
+            "--age", type=float | None, default=None, help="Age in the one photograph, in years, if known."
+        )
+        parser.add_argument(
+            "--gender", type=str | None, default=None, help="Gender of the person in it: female or male."
+        )
+        parser.add_argument(
+            "--recursive", action="store_true", help="Also the photographs in folders inside --photos."
         )
         parser.add_argument(
             "--overwrite",
@@ -118,7 +147,7 @@ class InferCLI(FaceforwardCLI):
         if not self.config.output:
             raise ConfigurationError("--output is empty: give a folder for the results")
         listed = import_object(self.config.data.class_path).listed
-        listed(self.config.photos, output=self.config.output)
+        listed(self.config.photos, output=self.config.output, recursive=self.config.recursive)
 
     def predict(self) -> int:
         """Run over all photographs.
@@ -138,15 +167,16 @@ class InferCLI(FaceforwardCLI):
                 f"{photos} photograph(s){groups} cannot be shared among {processes} processes; "
                 f"set --trainer.devices {-(-photos // size)} --trainer.num_nodes 1 or fewer"
             )
+        writer = self._get(self.config_init, "writer")
         try:
             with logging_redirect_tqdm():  # a message goes above the progress bar, not into it
                 self.trainer.predict(self.model, self.datamodule, return_predictions=False)
-        except SystemExit:  # so Lightning ends on Ctrl-C
+        except SystemExit:  # so Lightning ends on Ctrl-C, and the writer on SIGTERM
+            writer.stopped(self.trainer)
             logger.warning("stopped; what is complete is kept, and the same command goes on from there")
             raise
         if not self.trainer.is_global_zero:
             return 0
-        writer = self._get(self.config_init, "writer")
         done = sum(line["status"] == "done" for line in writer.lines.values())
         place = writer.output / writer.page
         logger.info("%d of %d photographs have %s: %s", done, photos, writer.contents, place)
@@ -170,14 +200,29 @@ def named_config(arguments: Sequence[str]) -> list[str]:
 
 
 def bracketed(arguments: Sequence[str]) -> list[str]:
-    """Target ages as people type them, `20,40,60`, as the list that the parser takes."""
-    result = list(arguments)
-    for index, argument in enumerate(result):
-        option, equals, ages = argument.partition("=")
-        if option == "--target_ages" and equals and AGES.fullmatch(ages):
-            result[index] = f"{option}=[{ages}]"
-        elif index and result[index - 1] == "--target_ages" and AGES.fullmatch(argument):
-            result[index] = f"[{argument}]"
+    """Short keys and target ages as people type them, as the parser takes them.
+
+    `--target-ages` is `--target_ages`; `20,40,60` and `20 40 60` are the list `[20,40,60]`.
+    """
+    short = {key for key, _ in LINKS}
+    result: list[str] = []
+    given = list(arguments)
+    while given:
+        option, equals, value = given.pop(0).partition("=")
+        name = option.removeprefix("--").replace("-", "_")
+        if option.startswith("--") and name in short:
+            option = f"--{name}"
+        if option != "--target_ages":
+            result.append(f"{option}{equals}{value}")
+            continue
+        ages = [value] if equals else []
+        while given and AGES.fullmatch(given[0]) and all(AGES.fullmatch(each) for each in ages):
+            ages.append(given.pop(0))
+        if ages and all(AGES.fullmatch(each) for each in ages):
+            listed = f"[{','.join(each.rstrip(',') for each in ages)}]"
+            result += [f"{option}={listed}"] if equals else [option, listed]
+        else:
+            result += [f"{option}{equals}{value}"]
     return result
 
 
@@ -249,7 +294,7 @@ def _yaml(text: str) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `infer.py [NAME] [-c CONFIG] --photos PATH [--target_ages '[20,40]'] --output DIR ...`.
+    """Run `infer.py [NAME] [-c CONFIG] --photos PATH [--target_ages 20 40] --output DIR ...`.
 
     Returns:
         0 all photographs have their result, 1 at least one has not, 2 wrong usage.

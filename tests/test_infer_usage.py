@@ -66,13 +66,33 @@ class TestWrongUsage:
         with pytest.raises(ConfigurationError, match=r"in .*writer\.cfg\) would be ignored"):
             refuse_linked(["--writer", str(tmp_path / "writer.cfg")])
 
-    def test_ages_as_people_type_them(self):
-        assert bracketed(["--target_ages", "20, 40", "--target_ages=60"]) == [
-            "--target_ages",
-            "[20, 40]",
-            "--target_ages=[60]",
-        ]
-        assert bracketed(["--target_ages", "[20]", "20"]) == ["--target_ages", "[20]", "20"]
+    @pytest.mark.parametrize(
+        ("typed", "taken"),
+        [
+            (
+                ["--target_ages", "20, 40", "--target_ages=60"],
+                ["--target_ages", "[20, 40]", "--target_ages=[60]"],
+            ),
+            (["--target_ages", "[20]", "20"], ["--target_ages", "[20]", "20"]),
+            (["--target-ages", "20", "40", "--face=1"], ["--target_ages", "[20,40]", "--face=1"]),
+            (["--target_ages=20", "40"], ["--target_ages=[20,40]"]),
+            (["--target_ages", "20,", "40"], ["--target_ages", "[20,40]"]),
+            (["--target-ages=[20]"], ["--target_ages=[20]"]),
+            (["--photos", "target-ages", "--target_ages"], ["--photos", "target-ages", "--target_ages"]),
+            (["--model.init_args.max-batch=4"], ["--model.init_args.max-batch=4"]),
+        ],
+    )
+    def test_ages_as_people_type_them(self, typed, taken):
+        assert bracketed(typed) == taken
+
+    def test_help_begins_with_what_people_use(self, capsys):
+        with pytest.raises(SystemExit):
+            main(["age", "--help"])
+        shown = capsys.readouterr().out
+        lead = shown.index("Options that people use:")
+        assert lead < shown.index("--photos PATH             a photograph") < shown.index("\noptions:")
+        for option in ("--recursive", "--age 7 --gender female", "--model.init_args.lora"):
+            assert option in shown[lead : shown.index("\noptions:")]
 
     def test_short_forms_pass(self):
         refuse_linked(
@@ -89,6 +109,7 @@ class TestWrongUsage:
             ("--target_ages=[20,130]", "from 0 to 100"),
             ("--data.init_args.photos=x", "would be ignored"),
             ("--photos=", "--photos is empty"),
+            ("--data.init_args.age=7", "would be ignored; give it as --age"),
             ("--output=", "--output is empty"),
             ("--output={tmp}", "is the folder of the photographs"),
             ("--photos={tmp}/" + "x" * 300, "File name too long"),
@@ -108,6 +129,10 @@ class TestWrongUsage:
             ("--target_ages=old", "--target_ages cannot be old: give whole years"),
             ("--face=x", "--face cannot be x: give a whole number"),
             ("--nonsense=1", "unrecognized"),
+            ("--taget_ages=[20]", "Did you mean --target_ages?"),
+            ("--over-write", "Did you mean --overwrite?"),
+            ("--trainer.acelerator=cpu", "Did you mean --trainer.accelerator?"),
+            ("--age=x", "--age cannot be x: give the age"),
             ("--photos", "expected one argument"),
             ("--model.init_args.inversion=DirectInversion", "A class is named with its module"),
         ],

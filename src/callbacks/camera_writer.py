@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from lightning import LightningModule
 
-    from faceforward.datamodules.photos import Entry, Photos
+    from faceforward.datamodules.listing import Entry
+    from faceforward.datamodules.photos import Photos
     from faceforward.faces.camera import CameraResult
 
 CROPS, OVERLAYS, RECORDS = "crops", "overlays", "cameras"

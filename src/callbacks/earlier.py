@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from pathlib import Path
 
-    from faceforward.datamodules.photos import Entry
+    from faceforward.datamodules.listing import Entry
 
 AGES = OLDEST + 1
 

@@ -15,7 +15,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from faceforward.callbacks.edit_plan import EditedPhoto, EditPlan
 from faceforward.callbacks.ema import average_of
 from faceforward.callbacks.ranks import refuse_shards, share
-from faceforward.datamodules.photos import PhotoDataset, list_photos
+from faceforward.datamodules.listing import list_photos
+from faceforward.datamodules.photos import PhotoDataset
 from faceforward.diffusion.editing import edit
 from faceforward.diffusion.inversion import DirectInversion
 from faceforward.diffusion.model import LatentDiffusion

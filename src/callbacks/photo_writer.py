@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 from abc import abstractmethod
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +33,9 @@ from faceforward.records import Rejected
 from faceforward.report.case import settings_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-    from faceforward.datamodules.photos import Entry
+    from faceforward.datamodules.listing import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -151,7 +153,7 @@ class PhotoWriter(Callback):
                     self.output / self.manifest_name,
                     photos.entries,
                     fields=self.describe_rejected(photos.entries[0], pl_module),
-                    found=self.found,
+                    found=partial(self.found, beside=self._entries),
                 )
             losses = []
             for entry in (photos.entries[place] for place in mine):
@@ -218,12 +220,12 @@ class PhotoWriter(Callback):
         """What `--overwrite` would remove without putting anything in its place, in words."""
         return None
 
-    def found(self) -> dict[str, dict[str, Any]]:
-        """The manifest's lines of results in the folder that are of no photograph of this run."""
+    def found(self, *, beside: Collection[str]) -> dict[str, dict[str, Any]]:
+        """The manifest's lines of the results in the folder that are of other cases than those."""
         there = {}
         for record in self.records():
             case = record["id"]
-            if case not in self._entries:
+            if case not in beside:
                 line = {"id": case, "file": record["file"], "status": "done", "reason": None, "reused": True}
                 there[case] = line | self.describe(record)
         return there
@@ -275,6 +277,8 @@ class PhotoWriter(Callback):
         """
         for output in outputs if isinstance(outputs, list) else [outputs]:
             self._put(trainer, pl_module, output)
+        if trainer.received_sigterm:  # Lightning itself looks at it in fit only
+            raise SystemExit(128 + signal.SIGTERM)
 
     def _put(self, trainer: Trainer, pl_module: LightningModule, outputs: Any) -> None:
         try:
@@ -342,3 +346,21 @@ class PhotoWriter(Callback):
             raise OutputError(
                 f"{self.output} cannot be written: {error}; make room and run it again"
             ) from error
+
+    def stopped(self, trainer: Trainer) -> None:
+        """List and sum up what is there when a run was ended from outside; other ranks may still be at work.
+
+        Args:
+            trainer: Of the run.
+        """
+        if not (trainer.is_global_zero and self._begun):
+            return
+        whole = self.output / self.manifest_name
+        try:
+            for part in parts(whole):
+                self.lines |= read_lines(part)
+            self._others |= self.found(beside=self.lines)
+            self._write_manifest(whole, self.lines)
+            self.finish()
+        except OSError as error:
+            logger.warning("%s could not be written: %s", whole, error)

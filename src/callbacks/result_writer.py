@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from lightning import LightningModule, Trainer
 
-    from faceforward.datamodules.photos import Entry, Photos
+    from faceforward.datamodules.listing import Entry
+    from faceforward.datamodules.photos import Photos
     from faceforward.records import CaseResult
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from lightning import LightningModule
 
-    from faceforward.datamodules.photos import Entry, Photos
+    from faceforward.datamodules.listing import Entry
+    from faceforward.datamodules.photos import Photos
     from faceforward.modules.view_synthesizer import ViewResult
 
 

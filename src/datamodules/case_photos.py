@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from faceforward.datamodules.photos import Entry, Photos, case_ids, list_photos
+from faceforward.datamodules.listing import Entry, case_ids, list_photos
+from faceforward.datamodules.photos import Photos
 from faceforward.errors import ConfigurationError
 
 CASES, AGED = "cases", "aged"
@@ -14,19 +15,27 @@ class CasePhotos(Photos):
     """As `Photos`; and the folder of an earlier `infer age` stands for the aged pictures of its cases."""
 
     @staticmethod
-    def listed(photos: str | Path, *, output: str | Path | None = None) -> list[Entry]:
+    def listed(
+        photos: str | Path,
+        *,
+        output: str | Path | None = None,
+        recursive: bool = False,
+        beside: list[str] | None = None,
+    ) -> list[Entry]:
         """The pictures that the user means.
 
         Args:
             photos: As `list_photos` takes it, or a folder with `cases/<id>/aged/<age>.png`.
             output: The folder of results.
+            recursive: As `list_photos` takes it.
+            beside: Likewise.
 
         Raises:
             ConfigurationError: As `list_photos`; or the earlier run has no aged picture.
         """
         root = Path(photos)
         if not (root / CASES).is_dir():
-            return list_photos(photos, output=output)
+            return list_photos(photos, output=output, recursive=recursive, beside=beside)
         found = [
             (file, case.name)
             for case in sorted((root / CASES).iterdir())

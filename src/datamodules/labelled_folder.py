@@ -125,13 +125,16 @@ def _padding_name(shown: str) -> str:
 
 
 def _files(images: Path, root: Path, shown: str) -> tuple[StoredFile, StoredFile | None]:
-    """A photograph on disk."""
+    """A photograph on disk; a CSV from Windows may separate folders otherwise."""
+    if "\\" in shown and not (images / shown).exists():
+        shown = shown.replace("\\", "/")
     file, padding = stored(images / shown, shown), root / _padding_name(shown)
     return file, stored(padding, _padding_name(shown)) if padding.is_file() else None
 
 
 def _member(files: Mapping[str, StoredFile], shown: str) -> tuple[StoredFile, StoredFile | None]:
     """A photograph in a zip."""
+    shown = shown if shown in files else shown.replace("\\", "/")
     if shown not in files:
         raise UnusablePhotoError("The zip has no such file.")
     return files[shown], files.get(_padding_name(shown))

@@ -7,6 +7,7 @@ import datetime
 import logging
 import re
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, TypeVar
 
 from faceforward.errors import ConfigurationError, UnusablePhotoError
@@ -22,6 +23,16 @@ logger = logging.getLogger(__name__)
 Read = TypeVar("Read")
 
 COLUMNS = ("file", "age", "birth", "taken", "gender", "targets", "face")
+#: Names that people give to what a column says.
+MEANT = {
+    **dict.fromkeys(("sex", "성별", "m/f", "geschlecht", "sexe"), "gender"),
+    **dict.fromkeys(("나이", "연령", "years", "age_in_photo", "alter", "âge", "edad"), "age"),
+    **dict.fromkeys(("파일", "파일명", "filename", "file_name", "path", "image", "photo", "name"), "file"),
+    **dict.fromkeys(("생년월일", "dob", "birthday", "birthdate", "date_of_birth", "born"), "birth"),
+    **dict.fromkeys(("촬영일", "date_taken", "photo_date", "date"), "taken"),
+    **dict.fromkeys(("target_ages", "target_age", "ages"), "targets"),
+}
+WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")  # Excel's new and old files
 OLDEST = 100
 TOO_MANY = "(too many)"
 GENDERS: dict[str, Gender] = {
@@ -181,7 +192,8 @@ def read_people(path: Path, columns: Sequence[str] = COLUMNS) -> list[dict[str, 
         columns: Those that are used; `file` must be there.
 
     Raises:
-        ConfigurationError: The file cannot be read, or has no column `file`, or no line.
+        ConfigurationError: The file cannot be read, or has no column `file`, or no line; or a column seems
+            to mean one of those that are used, under another name.
     """
     try:
         content = path.read_bytes()
@@ -196,6 +208,10 @@ def parse_people(content: bytes, path: Path, columns: Sequence[str] = COLUMNS) -
     Raises:
         ConfigurationError: See `read_people`.
     """
+    if content.startswith(WORKBOOKS):
+        raise ConfigurationError(
+            f"{path} is a workbook of Excel, whatever its name says: save it as 'CSV UTF-8 (comma delimited)'"
+        )
     try:
         text = _decode(content, path)
     except UnicodeDecodeError as error:
@@ -209,11 +225,12 @@ def parse_people(content: bytes, path: Path, columns: Sequence[str] = COLUMNS) -
         rows = list(reader)
     except csv.Error as error:
         raise ConfigurationError(f"{path} is not a CSV file: {error}") from error
+    unknown = [name for name in header if name and name not in columns]
+    _refuse_misspelt(unknown, header, path, columns)
     if "file" not in header:
         raise ConfigurationError(
             f"{path} has no column 'file'; its first line must name {', '.join(columns)}"
         )
-    unknown = [name for name in header if name and name not in columns]
     if unknown:
         logger.warning("%s: the columns %s are not used; known are %s", path, unknown, ", ".join(columns))
     people = [
@@ -227,3 +244,24 @@ def parse_people(content: bytes, path: Path, columns: Sequence[str] = COLUMNS) -
     if not people:
         raise ConfigurationError(f"{path} names no photograph: it has no line under the header")
     return people
+
+
+def _refuse_misspelt(
+    unknown: Sequence[str], header: Sequence[str], path: Path, columns: Sequence[str]
+) -> None:
+    """What a column says must not be lost because of its name.
+
+    Raises:
+        ConfigurationError: An unknown column seems to mean one that is used and not there.
+    """
+    free = [name for name in columns if name not in header]
+    words = []
+    for name in unknown:
+        near = [MEANT[name]] if MEANT.get(name) in free else get_close_matches(name, free, n=1, cutoff=0.7)
+        if near:
+            words.append(f"{name!r} (do you mean {near[0]!r}?)")
+    if words:
+        raise ConfigurationError(
+            f"{path}: unknown columns {', '.join(words)}. The first line may name {', '.join(columns)}: "
+            "rename the column, or take it out"
+        )

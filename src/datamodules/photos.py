@@ -1,24 +1,21 @@
-"""The photographs that infer.py reads: a file, a folder, or a CSV that names them."""
+"""The photographs that infer.py reads, one at a time or in groups."""
 
 from __future__ import annotations
 
 import dataclasses
-import datetime
-import hashlib
 import logging
-import re
-import unicodedata
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightning import LightningDataModule
+from lightning.pytorch.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Dataset
 
-from faceforward.datamodules.people import Facts, read_facts, read_people
+from faceforward.datamodules.listing import Entry, known, list_photos
 from faceforward.errors import ConfigurationError, UnusablePhotoError
-from faceforward.faces.reading import read_photo, safe_id
+from faceforward.faces.reading import read_photo
 from faceforward.records import Photo, Rejected
 
 if TYPE_CHECKING:
@@ -28,31 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CSV_NAME = "photos.csv"
 ON_ACCELERATOR = 4  # photographs in a group; 8 targets of each, both prompts, fill a UNet's batch of 72
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One photograph to be read, and what is known about it.
-
-    Attributes:
-        id: Case id, unique in the run.
-        file: The file as the user named it.
-        path: Where it is.
-        facts: What the CSV says.
-        problem: Why the line of the CSV cannot be used; None when it can.
-        case: The case of an earlier run that the picture belongs to; None where it makes one of its own.
-        which: `photograph`, or the age in years that an aged picture of an earlier run shows.
-    """
-
-    id: str
-    file: str
-    path: Path
-    facts: Facts = field(default_factory=Facts)
-    problem: str | None = None
-    case: str | None = None
-    which: str = "photograph"
 
 
 @dataclass(frozen=True)
@@ -66,118 +39,6 @@ class Reused:
 
     id: str
     file: str
-
-
-def case_ids(names: Sequence[str]) -> list[str]:
-    """Case ids of the files `names`, in their order.
-
-    The stem in NFC, characters outside letters, digits, `-`, `_`, `.` replaced by `_`. Where two would be
-    equal (also on file systems that know no case) each gets `-` and six hash digits of its name; where the
-    names are equal too (a CSV may name a photograph twice, for two faces) of its name and its count.
-    """
-    stems = []
-    for name in names:
-        stem = safe_id(Path(name).stem)
-        # A leading dot would hide the case's folder. File systems end at 255 bytes; Hangul takes 3 a letter.
-        stem = re.sub(r"^\.", "_", stem).encode()[:150].decode(errors="ignore")
-        stems.append(stem or "_")
-    folded = [stem.casefold() for stem in stems]
-    ids, taken = [], set()
-    for name, stem in zip(names, stems, strict=True):
-        count, case = 0, stem
-        if folded.count(stem.casefold()) > 1:
-            case = f"{stem}-{_digits(name)}"
-        while case.casefold() in taken:
-            count += 1
-            case = f"{stem}-{_digits(f'{name} {count}')}"
-        taken.add(case.casefold())
-        ids.append(case)
-    return ids
-
-
-def _digits(text: str) -> str:
-    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:6]
-
-
-def _find(folder: Path, name: str) -> Path:
-    """Where the file that the CSV calls `name` is; it may be normalised otherwise than the disk's name is."""
-    for form in (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)):
-        with suppress(OSError):  # a name that is too long, say: reading it will say so
-            if (folder / form).exists():
-                return folder / form
-    return folder / name
-
-
-def list_photos(
-    photos: str | Path, *, output: str | Path | None = None, today: datetime.date | None = None
-) -> list[Entry]:
-    """Every photograph that the user means, in a fixed order; nothing is opened but the CSV.
-
-    Args:
-        photos: An image file, a CSV file (paths in it are relative to its folder), or a folder: not recursed,
-            each entry that is not hidden counts, and `photos.csv` inside it gives what is known.
-        output: The folder of results; where it lies in the folder of photographs it is none of them.
-        today: The day that the target `today` in the CSV refers to; default the current one.
-
-    Raises:
-        ConfigurationError: There is nothing at that path, nothing in the folder, the CSV is not one, or the
-            results would lie among the photographs.
-    """
-    if not str(photos):
-        raise ConfigurationError("--photos is empty: give a photograph, a folder of them, or a CSV")
-    root = Path(photos)
-    today = today or datetime.datetime.now().astimezone().date()
-    try:
-        rows, files = _listed(root, None if output is None else _absolute(Path(output)))
-    except OSError as error:
-        raise ConfigurationError(f"--photos {root} cannot be read: {error}") from error
-    folder = root if root.is_dir() else root.parent
-
-    entries = []
-    for row in rows:
-        path, facts, problem = _find(folder, row["file"]), Facts(), None
-        try:
-            facts = read_facts(row, today=today)
-        except UnusablePhotoError as error:
-            problem = str(error)
-        if not row["file"]:
-            problem = "the CSV line names no file"
-        shown = str(path) if root.is_dir() else row["file"]
-        entries.append(Entry(id=row["file"], file=shown, path=path, facts=facts, problem=problem))
-    named = {_absolute(entry.path) for entry in entries}
-    entries += [
-        Entry(id=path.name, file=str(path), path=path) for path in files if _absolute(path) not in named
-    ]
-    if not entries:
-        raise ConfigurationError(f"--photos {root}: the folder is empty; put photographs into it")
-    ids = case_ids([entry.id for entry in entries])
-    return [dataclasses.replace(entry, id=case) for entry, case in zip(entries, ids, strict=True)]
-
-
-def _listed(root: Path, output: Path | None) -> tuple[list[dict[str, str]], list[Path]]:
-    """The lines of the CSV, and the files of the folder or the one file."""
-    if not root.is_dir():
-        if root.suffix.lower() == ".csv" and root.is_file():
-            return read_people(root), []
-        if root.exists() or root.is_symlink():
-            return [], [root]
-        raise ConfigurationError(f"--photos {root}: there is no such file or folder")
-    if output == _absolute(root):
-        raise ConfigurationError(
-            f"--output {root} is the folder of the photographs: give one of its own, so that no result is "
-            "taken for a photograph"
-        )
-    files = [
-        path
-        for path in sorted(root.iterdir())
-        if not path.name.startswith(".") and path.name != CSV_NAME and _absolute(path) != output
-    ]
-    return (read_people(root / CSV_NAME) if (root / CSV_NAME).is_file() else []), files
-
-
-def _absolute(path: Path) -> Path:
-    """Without `..` and links of folders, but a link to a photograph is a photograph of its own."""
-    return path.parent.resolve() / path.name if path.name not in ("", "..") else path.resolve()
 
 
 class PhotoDataset(Dataset):
@@ -265,6 +126,15 @@ def _to_make(plans: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> di
     }
 
 
+@rank_zero_only
+def _say_left_out(beside: Sequence[str]) -> None:
+    kinds = Counter(Path(name).suffix.lower() or name for name in beside)
+    logger.info(
+        "left out as other programs' files, not photographs: %s",
+        ", ".join(f"{kind} ({count})" for kind, count in sorted(kinds.items())),
+    )
+
+
 class Photos(LightningDataModule):
     """Photographs for prediction, one at a time or in groups.
 
@@ -272,6 +142,9 @@ class Photos(LightningDataModule):
         photos: An image file, a folder, or a CSV file; see `list_photos`.
         face: Which face to take where the CSV does not say, 1 = the largest; None takes the largest.
         output: The folder of results, which is not a photograph.
+        recursive: Also take photographs in folders inside the folder.
+        age: Age in the photograph in years, where `photos` is a single one.
+        gender: Likewise, `female` or `male`.
         num_workers: Processes that read ahead of the model; 0 reads in the main process.
         group: Photographs that the model gets at once, where it can take several. Groups follow the order of
             the list, so that the same list always forms the same ones. 1 gives single photographs, not lists;
@@ -279,7 +152,8 @@ class Photos(LightningDataModule):
             every process has some.
 
     Raises:
-        ConfigurationError: As `list_photos`; `face` or `group` is not positive.
+        ConfigurationError: As `list_photos`; `face` or `group` is not positive; `age` or `gender` is none, or
+            given for several photographs.
     """
 
     def __init__(
@@ -288,6 +162,9 @@ class Photos(LightningDataModule):
         *,
         face: int | None = None,
         output: str | None = None,
+        recursive: bool = False,
+        age: float | None = None,
+        gender: str | None = None,
         num_workers: int = 0,
         group: int | None = None,
     ) -> None:
@@ -296,7 +173,12 @@ class Photos(LightningDataModule):
             raise ConfigurationError(f"--face {face}: faces are counted from 1, the largest")
         if group is not None and group < 1:
             raise ConfigurationError(f"data.init_args.group is {group}: give 1 or more photographs")
-        self.entries = self.listed(photos, output=output)
+        beside: list[str] = []
+        self.entries = self.listed(photos, output=output, recursive=recursive, beside=beside)
+        if beside:
+            _say_left_out(beside)
+        if age is not None or gender is not None:
+            self.entries = [known(self.entries, Path(photos), age=age, gender=gender)]
         self.face = face
         self.num_workers = num_workers
         self.group = group
@@ -304,9 +186,15 @@ class Photos(LightningDataModule):
         self.targets: dict[str, tuple[int, ...]] = {}
 
     @staticmethod
-    def listed(photos: str | Path, *, output: str | Path | None = None) -> list[Entry]:
+    def listed(
+        photos: str | Path,
+        *,
+        output: str | Path | None = None,
+        recursive: bool = False,
+        beside: list[str] | None = None,
+    ) -> list[Entry]:
         """The photographs that the user means; see `list_photos`."""
-        return list_photos(photos, output=output)
+        return list_photos(photos, output=output, recursive=recursive, beside=beside)
 
     @property
     def group_size(self) -> int:

@@ -17,6 +17,7 @@ from PIL import Image, ImageChops
 from faceforward.errors import UnusablePhotoError
 from faceforward.faces.colours import to_srgb
 from faceforward.faces.damage import BY_ROWS, LEAST, is_png, lenient, mended, readable_rows
+from faceforward.faces.foreign import named
 from faceforward.faces.tiff import is_tiff, read_tiff
 from faceforward.records import Photo
 
@@ -175,7 +176,7 @@ def _require_readable(path: Path) -> None:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise UnusablePhotoError("This is a folder, not a photograph.")
+            raise UnusablePhotoError("This is a folder, not a photograph (--recursive takes what is in it).")
         if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
             raise UnusablePhotoError("This is a device or a pipe, not a photograph.")
         if status.st_size == 0:
@@ -217,7 +218,8 @@ def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Ima
         ) from error
     except Image.UnidentifiedImageError as error:
         raise UnusablePhotoError(
-            "This is not a picture in a format that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, "
+            named(source)
+            or "This is not a picture in a format that can be read (JPEG, PNG, WebP, TIFF, BMP, GIF, HEIC, "
             "AVIF), or the start of the file is damaged."
         ) from error
     except Exception as error:  # decoders raise anything on damaged files: it becomes the photograph's record

@@ -105,16 +105,44 @@ def test_short_and_long_lines(tmp_path):
 
 
 def test_unknown_columns_are_said(tmp_path, caplog):
-    (tmp_path / "p.csv").write_text("file,brith\na.jpg,1985\n")
+    (tmp_path / "p.csv").write_text("file,note\na.jpg,from grandmother\n")
     read_people(tmp_path / "p.csv")
-    assert "brith" in caplog.text
+    assert "note" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        ("file,agee,sex", r"'agee' \(do you mean 'age'\?\), 'sex' \(do you mean 'gender'\?\)"),
+        ("file,나이,성별", r"'나이' \(do you mean 'age'\?\), '성별' \(do you mean 'gender'\?\)"),
+        ("file,brith", "do you mean 'birth'"),
+        ("filename,age", "do you mean 'file'"),
+    ],
+)
+def test_what_a_column_says_is_not_lost_because_of_its_name(tmp_path, header, words):
+    (tmp_path / "p.csv").write_text(f"{header}\na.jpg,7,f\n", "utf-8")
+    with pytest.raises(ConfigurationError, match=words):
+        read_people(tmp_path / "p.csv")
+
+
+def test_a_column_beside_the_one_it_resembles_is_left_out(tmp_path):
+    (tmp_path / "p.csv").write_text("file,age,ages,sex,gender\na.jpg,7,x,x,f\n")
+    with pytest.raises(ConfigurationError, match=r"columns 'ages' \(do you mean 'targets'\?\)\."):
+        read_people(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\xd0\xcf\x11\xe0"])
+def test_a_workbook_under_the_name_of_a_csv(tmp_path, start):
+    (tmp_path / "p.csv").write_bytes(start + bytes(range(256)))
+    with pytest.raises(ConfigurationError, match=r"workbook of Excel.*CSV UTF-8"):
+        read_people(tmp_path / "p.csv")
 
 
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
         (b"", "no column 'file'"),
-        (b"name,age\na,3\n", "no column 'file'"),
+        (b"child,age\na,3\n", "no column 'file'"),
         (b"file,age\n", "names no photograph"),
         (b'file\n"a', "not a CSV"),
         (b"file\n\xff\xff\x81", "neither UTF-8"),

@@ -5,7 +5,8 @@ import pytest
 from lightning import LightningModule, Trainer
 from PIL import Image
 
-from faceforward.datamodules.photos import PhotoDataset, Photos, Reused, case_ids, list_photos
+from faceforward.datamodules.listing import case_ids, list_photos
+from faceforward.datamodules.photos import PhotoDataset, Photos, Reused
 from faceforward.errors import ConfigurationError
 from faceforward.records import Photo, Rejected
 
@@ -43,8 +44,9 @@ def test_folder_lists_every_entry_that_is_not_hidden(folder):
     (folder / "notes.txt").write_text("x")
     (folder / "link.jpg").symlink_to(folder / "gone.jpg")
     entries = list_photos(folder)
-    assert [entry.id for entry in entries] == ["a", "link", "notes", "sub"]
-    records = list(map(PhotoDataset(entries).__getitem__, range(4)))
+    assert [entry.id for entry in entries] == ["a", "link", "sub"]
+    records = list(map(PhotoDataset(entries).__getitem__, range(3)))
+    assert "--recursive" in records[2].reason
     assert isinstance(records[0], Photo)
     assert {record.status for record in records[1:]} == {"skipped"}
     assert records[0].file == str(folder / "a.jpg")
@@ -111,8 +113,10 @@ def test_single_file(folder):
 
 
 def test_nothing_there(tmp_path):
-    (tmp_path / ".hidden").touch()
     with pytest.raises(ConfigurationError, match="empty"):
+        list_photos(tmp_path)
+    (tmp_path / ".hidden").touch()
+    with pytest.raises(ConfigurationError, match=r"no photograph in the folder.*--recursive"):
         list_photos(tmp_path)
     with pytest.raises(ConfigurationError, match="no such file"):
         list_photos(tmp_path / "x")
@@ -189,3 +193,59 @@ def test_only_the_ages_that_are_not_there_are_made(tmp_path, astronaut):
     assert targets == [(50,), (50,), (50,), (50,)]  # d again, as the group was when it was cut off
     photos.leave_out({"a"}, targets={"a": ((20, 50), ())})
     assert [sample.targets for sample in next(iter(photos.predict_dataloader()))] == [(20, 50), None]
+
+
+def test_other_programs_files_are_no_photographs(folder, caplog):
+    for name in ("a.json", "a.AAE", "a.MP4", "Thumbs.db", "a.jpg.xmp", "desktop.ini"):
+        (folder / name).touch()
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "a.jpg").touch()
+    with caplog.at_level("INFO"):
+        photos = Photos(str(folder), recursive=True)
+    assert [entry.id for entry in photos.entries] == ["a"]
+    (line,) = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert ".json (1)" in line
+    assert "@eaDir (1)" in line
+    (folder / "a.jpg").unlink()
+    with pytest.raises(ConfigurationError, match="there is no photograph in the folder"):
+        list_photos(folder)
+
+
+def test_folders_inside_are_read_where_asked(folder, astronaut):
+    for name in ("1991/a.jpg", "1991/x/b.jpg", "1992/c.jpg", "out/d.jpg", ".thumbs/e.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / "1992" / "back").symlink_to(folder, target_is_directory=True)
+    (folder / "photos.csv").write_text("file,age\n1991\\x\\b.jpg,7\n")
+    entries = list_photos(folder, output=folder / "out", recursive=True)
+    assert [entry.path.relative_to(folder).as_posix() for entry in entries] == [
+        "1991/x/b.jpg",
+        "a.jpg",
+        "1991/a.jpg",
+        "1992/c.jpg",
+    ]
+    assert entries[0].facts.age == 7  # as Windows writes it
+    assert [entry.id for entry in entries][::3] == ["b", "c"]
+    assert {entry.id[:2] for entry in entries[1:3]} == {"a-"}
+
+
+def test_what_is_known_of_a_single_photograph(folder):
+    (entry,) = Photos(str(folder / "a.jpg"), age=7, gender="F").entries
+    assert (entry.facts.age, entry.facts.gender) == (7, "female")
+    (entry,) = Photos(str(folder), gender="남").entries
+    assert (entry.facts.age, entry.facts.gender) == (None, "male")
+    with pytest.raises(ConfigurationError, match="the command line says age 130"):
+        Photos(str(folder / "a.jpg"), age=130)
+    with pytest.raises(ConfigurationError, match="the command line says gender 'x'"):
+        Photos(str(folder / "a.jpg"), gender="x")
+    (folder / "b.jpg").touch()
+    with pytest.raises(ConfigurationError, match=r"several write a photos\.csv"):
+        Photos(str(folder), age=7)
+
+
+def test_lists_and_what_is_taken_for_one(folder):
+    (folder / "list.tsv").write_text("file\tage\na.jpg\t7\n")
+    assert list_photos(folder / "list.tsv")[0].facts.age == 7
+    (folder / "people.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(ConfigurationError, match="spreadsheet: save it as 'CSV UTF-8"):
+        list_photos(folder / "people.xlsx")

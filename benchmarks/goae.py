@@ -82,8 +82,10 @@ def main() -> None:
     }
     figures = {
         "size": options.size, "threads": options.threads, "views": options.views, "millions": millions,
-        "codes_s": round(encoded - start, 2), "inversion_s": round(inversion, 2), "view_s": round(views / options.views, 2),
-        "per_view_once_s": round(once, 2), "per_view_again_s": round(again, 2), "times_less": round(again / once, 2),
+        "codes_s": round(encoded - start, 2), "inversion_s": round(inversion, 2),
+        "view_s": round(views / options.views, 2),
+        "per_view_once_s": round(once, 2), "per_view_again_s": round(again, 2),
+        "times_less": round(again / once, 2),
         "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }  # fmt: skip
     print(json.dumps(figures))

@@ -158,11 +158,14 @@ def pixels_of(file: StoredFile) -> np.ndarray:
     """Decode a picture, `(H, W, 3)` uint8 RGB, upright, from disk or from its zip.
 
     Raises:
-        UnusablePhotoError: It cannot be read.
+        UnusablePhotoError: It cannot be read, or not all of it: nothing should learn from grey rows.
     """
-    if file.member is None:
-        return read_photo(Path(file.path)).pixels
-    return decode_photo(io.BytesIO(file.read()))[0]
+    if file.member is not None:
+        return decode_photo(io.BytesIO(file.read()))[0]
+    photo = read_photo(Path(file.path))
+    if photo.readable is not None:
+        raise UnusablePhotoError(f"The picture is damaged or cut off. {photo.notes[0]}")
+    return photo.pixels
 
 
 def _labelled(photo: LabelledPhoto, shape: tuple[int, ...]) -> Detection:

@@ -21,11 +21,13 @@ $(VENV)/.ready: pyproject.toml
 demo: setup
 	$(BIN)/python -m faceforward.commands.demo --output $(DEMO)
 
+# A worker for each of two cores; each takes about 3 GiB. `make test WORKERS=0` runs in one process.
+WORKERS ?= 2
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -18,8 +18,8 @@ from faceforward.diffusion.small import new_pipeline
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads():
-    torch.set_num_threads(2)
+def _threads():
+    torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two cores, two workers
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,16 @@ def _threads():
     torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)  # two cores, two workers
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """A file name that is not UTF-8 in what a test logged would end the worker that has to send it."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report
+
+
 @pytest.fixture(scope="module")
 def one_thread():
     """For what is not worth a second thread, and would wait for it for minutes on a busy machine."""

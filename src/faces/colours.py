@@ -48,11 +48,31 @@ def _to_8_bit(image: Image.Image, notes: list[str]) -> Image.Image:
     """Scale 16-bit, 32-bit and floating-point grey values to 0..255; Pillow would clip them."""
     values = np.asarray(image)
     if image.mode.startswith("I;16"):
-        return Image.fromarray(np.rint(np.arange(65536) / 257).astype(np.uint8)[values])
+        return Image.fromarray(of_16_bits(values, notes))
     values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
-    notes.append("The grey values have no fixed range (32 bits): they were stretched from black to white.")
+    notes.append("The file's values have no fixed range: they were stretched from black to white.")
     return Image.fromarray(np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8))
+
+
+def of_16_bits(values: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Values of 16 bits as 0..255; of those that fill the lowest bits alone the rest is no brightness.
+
+    Args:
+        values: Any shape, uint16.
+        notes: Gets a sentence where fewer bits than 16 are filled, as scanners of 12 bits do.
+
+    Returns:
+        The same shape, uint8.
+    """
+    most = int(values.max(initial=0))
+    bits = 16 if most >= 2**14 or not most else max(most.bit_length(), 8)
+    if bits < 16:
+        notes.append(
+            f"Of the 16 bits of each value only the lower {bits} are used: the brightest that they can hold "
+            "was taken for white."
+        )
+    return np.rint(np.minimum(np.arange(65536) * (255 / (2**bits - 1)), 255)).astype(np.uint8)[values]
 
 
 def _through_profile(image: Image.Image, profile: bytes | None, notes: list[str]) -> Image.Image:
@@ -62,6 +82,8 @@ def _through_profile(image: Image.Image, profile: bytes | None, notes: list[str]
         source = (
             ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
         )
+        if image.mode == "L" and not lab and source.profile.xcolor_space.strip() == "RGB":
+            image = image.convert("RGB")  # grey that a program has written with its working space
         if image.mode == "RGB" and not lab:
             colours = _converted(PROBE, source)
             if np.abs(np.asarray(colours, np.int16) - np.asarray(PROBE, np.int16)).max() <= SAME:

@@ -15,8 +15,8 @@ import pillow_heif
 from PIL import Image, ImageChops
 
 from faceforward.errors import UnusablePhotoError
-from faceforward.faces.colours import to_srgb
-from faceforward.faces.damage import BY_ROWS, LEAST, is_png, lenient, mended, readable_rows
+from faceforward.faces.colours import of_16_bits, to_srgb
+from faceforward.faces.damage import BY_ROWS, LEAST, is_png, lenient, lost_from, mended, readable_rows
 from faceforward.faces.foreign import named
 from faceforward.faces.tiff import is_tiff, read_tiff
 from faceforward.records import Photo
@@ -107,6 +107,7 @@ def _read(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises below
         try:
+            _refuse_lost(source)
             image, rows = _decode(source, max_pixels, notes), None
         except UnusablePhotoError as error:
             image, rows = _decode_as_far_as_it_goes(source, max_pixels, notes, error)
@@ -114,6 +115,18 @@ def _read(
         image = _upright(image)
         image = to_srgb(image, notes)
     return np.array(image), readable
+
+
+def _refuse_lost(source: Path | io.BytesIO) -> None:
+    """Raise `UnusablePhotoError` where a part of the picture is lost that no decoder misses."""
+    try:
+        lost = lost_from(source)
+    except OSError as error:
+        raise UnusablePhotoError(f"The file cannot be read: {error}.") from error
+    if lost is not None:
+        raise UnusablePhotoError(
+            "The picture is damaged: a part of the file holds nothing but zeros. Copy or send it again."
+        ) from OSError(f"zeros from byte {lost} on")
 
 
 def _decode_as_far_as_it_goes(
@@ -144,11 +157,18 @@ def _decode_as_far_as_it_goes(
     if image.format not in BY_ROWS or last - first < LEAST * height:
         raise fault
     if (first, last) == (0, height):
-        notes.append("The file is damaged, but the whole picture could be read: please compare it.")
+        if image.info.get("progressive"):
+            notes.append(
+                "The file is damaged or cut off: the whole picture could be read, but its finer detail may be "
+                "missing. Send it again if there is another copy."
+            )
+        else:
+            all_but = " or all but its last rows" if image.format in ("JPEG", "MPO") else ""
+            notes.append(
+                f"The file is damaged, but the whole picture{all_but} could be read: please compare it."
+            )
         return image, None
-    if image.info.get("interlace") or image.info.get("interlaced"):
-        raise fault  # each of its rows has gaps
-    missing = (height - (last - first)) / height
+    missing = max((height - (last - first)) / height, 0.01)
     notes.append(
         f"The file is damaged or cut off: {missing:.0%} of the picture could not be read. Send it again if "
         "there is another copy."
@@ -199,14 +219,16 @@ def _require_readable(path: Path) -> None:
 
 def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Image.Image:
     """Open and decode the photograph; every fault of the file becomes an `UnusablePhotoError`."""
-    frame = 0
+    frame, inverted = 0, False
     try:
+        if isinstance(source, io.BytesIO):
+            source.seek(0)  # it may have been read before
         if is_tiff(source):
             tiff = read_tiff(source, max_pixels)
             notes += tiff.notes
             if tiff.image is not None:
                 return tiff.image
-            frame = max(tiff.frame, 0)
+            frame, inverted = max(tiff.frame, 0), tiff.inverted
         image = Image.open(source, formats=FORMATS)
         if frame:
             image.seek(frame)
@@ -250,6 +272,9 @@ def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Ima
             if image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
                 return ImageChops.invert(image)  # Pillow takes every CMYK JPEG for Adobe's inverted kind
             picture = image.copy()
+            if inverted:
+                picture = Image.fromarray(255 - of_16_bits(np.asarray(image), notes))
+                picture.info = image.info
             picture.format = image.format
             return picture
         except Exception as error:  # as above

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from faceforward.errors import UnusablePhotoError
+from faceforward.faces.colours import of_16_bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-MIN_IS_WHITE, MIN_IS_BLACK, RGB, CMYK = 0, 1, 2, 5  # PhotometricInterpretation
+PILLOWS = (0, 1, 2, 3, 5, 6, 8)  # values of PhotometricInterpretation with which Pillow opens a file
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, CMYK, YCBCR = 0, 1, 2, 5, 6  # PhotometricInterpretation
 RAW = (32803, 34892)  # a colour filter's raw values, linear raw values
 REDUCED, MASK = 1, 4  # bits of NewSubfileType
 NONE, DEFLATE = 1, (8, 32946)  # Compression
 SEPARATE = 2  # PlanarConfiguration
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3  # SampleFormat
 PREMULTIPLIED = 1  # ExtraSamples
+SMALL = 1 / 4  # of the pixels of a picture: what comes before it in the same shape is its small copy
 ORIENTATION = 274
 MODES = {1: "L", 3: "RGB", 4: "CMYK"}
 
@@ -40,11 +43,13 @@ class Tiff:
     Attributes:
         frame: The page that Pillow is to read, where it reads this kind rightly.
         image: The picture, where it was read here; upright as it is stored.
+        inverted: Whether Pillow gives its 16 bits of grey with black and white exchanged.
         notes: What is to be said of it.
     """
 
     frame: int = 0
     image: Image.Image | None = None
+    inverted: bool = False
     notes: list[str] = field(default_factory=list)
 
 
@@ -63,7 +68,7 @@ def is_tiff(source: Path | io.BytesIO) -> bool:
 def read_tiff(source: Path | io.BytesIO, max_pixels: int) -> Tiff:
     """Choose the photograph among the pages, and read it unless Pillow reads its kind rightly.
 
-    Pillow does so for up to 8 bits, and for 16 bits of grey from black, or of RGB pixel by pixel or packed.
+    Pillow does so for up to 8 bits, and for 16 bits of grey or of packed RGB.
 
     Args:
         source: The file.
@@ -86,11 +91,15 @@ def read_tiff(source: Path | io.BytesIO, max_pixels: int) -> Tiff:
 
 def _read(file: TiffFile, max_pixels: int) -> Tiff:
     pages: list[Any] = list(file.pages)
+    if not pages:
+        raise UnusablePhotoError(
+            "The TIFF is damaged or cut off: the list of what is in it is missing. Copy or send it again."
+        )
     whole = [page for page in pages if not page.subfiletype & (REDUCED | MASK)]
     inner = (
         [] if whole else [sub for page in pages for sub in page.pages or () if not sub.subfiletype & REDUCED]
     )
-    page = (whole or inner or sorted(pages, key=lambda each: -each.imagewidth * each.imagelength))[0]
+    page = _largest_copy(whole or inner or sorted(pages, key=lambda each: -_area(each)))
     if page.photometric in RAW:
         raise UnusablePhotoError(
             "This is a camera raw file (DNG or alike): export it as JPEG, PNG or TIFF with the camera's "
@@ -99,18 +108,43 @@ def _read(file: TiffFile, max_pixels: int) -> Tiff:
     tiff = Tiff(frame=pages.index(page) if page in pages else -1)
     if page is not pages[0]:
         tiff.notes.append("The first picture in the TIFF is a small copy: the photograph itself was taken.")
-    elif len(pages) > 1:
-        tiff.notes.append(f"The file holds {len(pages)} pictures: the first one was taken.")
-    bits, kind, packed = page.bitspersample, page.sampleformat, page.compression != NONE
-    plain = kind == UNSIGNED and (
-        bits <= 8
-        or (bits == 16 and page.photometric == MIN_IS_BLACK and page.samplesperpixel <= 2)
-        or (bits == 16 and page.photometric == RGB and (page.planarconfig != SEPARATE or packed))
-    )
-    if page.imagewidth * page.imagelength > max_pixels or (plain and tiff.frame >= 0):
+    elif len(whole) > 1:
+        tiff.notes.append(f"The file holds {len(whole)} pictures: the first one was taken.")
+    opens = pages[0].photometric in PILLOWS and not (file.is_bigtiff and file.byteorder == ">")
+    if _area(page) > max_pixels or (_pillow_reads(page) and opens and tiff.frame >= 0):
+        tiff.inverted = page.photometric == MIN_IS_WHITE and page.bitspersample == 16
         return tiff
     tiff.image = _decoded(page, tiff.notes)
     return tiff
+
+
+def _area(page: Any) -> int:
+    return int(page.imagewidth * page.imagelength)
+
+
+def _largest_copy(pages: list[Any]) -> Any:
+    """The first page, or a later one of which it is a small copy that is not marked as such."""
+    first = pages[0]
+    shape = first.imagewidth / first.imagelength
+    larger = [
+        page
+        for page in pages[1:]
+        if _area(first) < SMALL * _area(page) and abs(page.imagewidth / page.imagelength / shape - 1) < 0.03
+    ]
+    return max(larger, key=_area, default=first)
+
+
+def _pillow_reads(page: Any) -> bool:
+    """Whether Pillow gives the page's values rightly, or those that are there of a file that is cut off."""
+    bits, kind, packed = page.bitspersample, page.sampleformat, page.compression != NONE
+    grey = page.photometric == MIN_IS_BLACK or (page.photometric == MIN_IS_WHITE and packed)
+    ours = page.compression in (NONE, *DEFLATE) and not ImageFile.LOAD_TRUNCATED_IMAGES
+    in_order = page.planarconfig != SEPARATE or packed
+    return kind == UNSIGNED and (
+        (bits <= 8 and (packed or page.photometric != YCBCR))
+        or (bits == 16 and grey and page.samplesperpixel <= 2)
+        or (bits == 16 and page.photometric == RGB and in_order and not ours)
+    )
 
 
 def _decoded(page: TiffPage, notes: list[str]) -> Image.Image:
@@ -163,14 +197,14 @@ def _to_8_bit(values: np.ndarray, notes: list[str]) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
     if values.dtype == np.uint16:
-        return np.rint(np.arange(65536) / 257).astype(np.uint8)[values]
+        return of_16_bits(values, notes)
     if values.dtype == np.uint32 and values.max() >= 2**24:
         return (values >> 24).astype(np.uint8)
     values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(values.min()), float(values.max())
     if low >= 0 and 0.5 < high <= 1:
         return np.rint(values * 255).astype(np.uint8)
-    notes.append("The grey values have no fixed range (32 bits): they were stretched from black to white.")
+    notes.append("The file's values have no fixed range: they were stretched from black to white.")
     return np.rint((values - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 

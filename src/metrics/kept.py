@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,8 @@ class Kept:
         photograph, aged = (resized(picture, size) for picture in (self.photograph, aged))
         grown = photograph if field is None else resized(warp(self.photograph, field), size)
         face, head = outline(points, size), outline(points, size, grown=HEAD)
+        compared = size - math.ceil(edit.unseen * size)
+        face[compared:], head[compared:] = False, True  # neither the face nor what is around it
         outside = psnr_outside(photograph, aged, head)
         values |= {
             "psnr_outside": outside,

@@ -106,6 +106,8 @@ class EditMaterial:
             detail, only what enlarging made, and sharpness and outlines are not measured.
         meshes: Target age -> `(468, 3)` of the aged picture's own mesh, where `points` is one as well.
         apart: Targets whose pictures do not lie over the photograph: no pixel of them is compared.
+        unseen: Share of the pictures' height, from below, that is not compared, in [0, 1): other words of a
+            program may stand there.
     """
 
     points: np.ndarray
@@ -115,6 +117,7 @@ class EditMaterial:
     native: float = math.inf
     meshes: Mapping[int, np.ndarray] = field(default_factory=dict)
     apart: Collection[int] = ()
+    unseen: float = 0.0
 
 
 def _plain(value: Any) -> Any:

@@ -44,6 +44,7 @@ class AgedCase:
         facts: What is known; `file` is `source`.
         original: Name of the photograph's own file, by which a gallery may know the person; may be empty.
         aligned: The pictures are crops that lie over each other, as this program's are.
+        own: This program made them: words may stand at their lower edge (`visible_mark`).
         native: Side of the crop in the photograph's own pixels; infinite where unknown.
         estimated: Nobody gave the age: a reader's estimate stands for it.
         digest: SHA-256 of the photograph's file where the program wrote it down.
@@ -56,6 +57,7 @@ class AgedCase:
     facts: SourceFacts
     original: str = ""
     aligned: bool = False
+    own: bool = False
     native: float = float("inf")
     estimated: bool = False
     digest: str = ""
@@ -159,6 +161,7 @@ def _case(folder: Path, facts: SourceFacts) -> AgedCase | Failure | None:
         facts=SourceFacts(source, facts.person, age, facts.gender or given),
         original=Path(str(result.get("file", "")) or facts.file or "").name,
         aligned=bool(result) and crop.is_file(),
+        own=bool(result) and crop.is_file(),
         native=_native(result.get("face", {})),
         estimated=estimated,
         digest=str(result.get("input_sha256", "")),

@@ -21,6 +21,7 @@ from faceforward.metrics.columns import MeasuredCase
 from faceforward.metrics.finding import RealPhotos
 from faceforward.metrics.measure import EditMaterial, measure
 from faceforward.report.evaluation_folders import Failure
+from faceforward.report.visible_mark import strip_height, without_strip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,22 @@ class Seen(NamedTuple):
     shape: tuple[int, ...]
 
 
-def see(path: Path, networks: Networks, *, aligned: bool, like: Seen | None = None) -> Seen:
+def read_whole(path: Path) -> np.ndarray:
+    """Read a picture, `(H, W, 3)` uint8 RGB, upright.
+
+    Raises:
+        UnusablePhotoError: It cannot be read, or not all of it: grey rows would be measured as if they were
+            of the picture.
+    """
+    photo = read_photo(path)
+    if photo.readable is not None:
+        raise UnusablePhotoError(f"The picture is damaged or cut off. {photo.notes[0]}")
+    return photo.pixels
+
+
+def see(
+    path: Path, networks: Networks, *, aligned: bool, like: Seen | None = None, marked: bool = False
+) -> Seen:
     """Read a picture and find the face in it.
 
     Args:
@@ -92,16 +108,20 @@ def see(path: Path, networks: Networks, *, aligned: bool, like: Seen | None = No
         aligned: The picture is a crop already.
         like: The photograph that the picture was made from: a picture of the same size whose face lies at
             the same place is cut out exactly as the photograph was, so that they can be laid over each other.
+        marked: The crop may have this program's words at its lower edge: the photograph's rows are taken
+            there.
 
     Raises:
-        UnusablePhotoError: It cannot be read, holds no face, or is not square where it should be a crop.
+        UnusablePhotoError: It cannot be read as a whole, holds no face, or is not square where it should be a crop.
     """
-    pixels = read_photo(path).pixels
+    pixels = read_whole(path)
     if aligned:
         try:
             check_crop(pixels)
         except ValueError as error:
             raise UnusablePhotoError(str(error)) from error
+        if marked and like is not None:
+            pixels = without_strip(pixels, like.crop)
         return Seen(pixels, _mesh(pixels, networks), None, pixels.shape)
     landmarks = networks.find(pixels)
     side = int(np.clip(round(alignment_of(landmarks, 512).scale * 512), LEAST_SIDE, MOST_SIDE))
@@ -155,15 +175,17 @@ def measure_aged(case: AgedCase, networks: Networks) -> Measured:
     found: dict[int, Seen] = {}
     for target, path in sorted(case.aged.items()):
         try:
-            found[target] = see(path, networks, aligned=case.aligned, like=source)
+            found[target] = see(path, networks, aligned=case.aligned, like=source, marked=case.own)
         except UnusablePhotoError as error:
             failures.append(Failure(case.case, target, str(error)))
     native = case.native if case.aligned else _native(source)
+    strips = [strip_height(*seen.crop.shape[:2]) / len(seen.crop) for seen in found.values() if case.own]
     edit = EditMaterial(
         source.points,
         native=native,
         meshes={target: seen.points for target, seen in found.items()},
         apart=frozenset(target for target, seen in found.items() if seen.alignment is not source.alignment),
+        unseen=max(strips, default=0.0),
     )
     measures = measure(
         source.crop,
@@ -200,7 +222,7 @@ def describe(
     """
     for photo in photos:
         try:
-            pixels = read_photo(photo.file).pixels
+            pixels = read_whole(photo.file)
             if aligned:
                 crop = check_crop(pixels)
             else:

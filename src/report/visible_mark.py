@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from faceforward.faces.crops import resized
+
 HEIGHT, LEAST = 0.045, 14  # of the shorter side, and in pixels
 INK, GROUND, WARNING = (255, 255, 255), (24, 26, 28), (178, 24, 24)
 
@@ -21,7 +23,7 @@ def visibly_marked(pixels: np.ndarray, age: int, *, fault: str = "") -> np.ndarr
         `(H, W, 3)` uint8 RGB.
     """
     rows, columns = pixels.shape[:2]
-    height = min(rows, max(LEAST, round(HEIGHT * min(rows, columns))))
+    height = strip_height(rows, columns)
     texts = [f"SYNTHETIC ESTIMATE AT AGE {age}, NOT A PHOTOGRAPH", "SYNTHETIC, NOT A PHOTOGRAPH", "SYNTHETIC"]
     if fault:
         texts = [f"DO NOT USE: {fault.upper()}. {texts[1]}", f"DO NOT USE. {texts[2]}", "DO NOT USE"]
@@ -32,6 +34,30 @@ def visibly_marked(pixels: np.ndarray, age: int, *, fault: str = "") -> np.ndarr
     marked = pixels.copy()
     marked[rows - height :] = np.asarray(strip)
     return marked
+
+
+def strip_height(rows: int, columns: int) -> int:
+    """Rows of the strip, from below, in a picture of this size."""
+    return min(rows, max(LEAST, round(HEIGHT * min(rows, columns))))
+
+
+def without_strip(pixels: np.ndarray, photograph: np.ndarray) -> np.ndarray:
+    """What a crop shows above the strip, over the photograph that it was made from.
+
+    Whether the strip is there does not matter: crops with and without it come out alike.
+
+    Args:
+        pixels: `(S, S, 3)` uint8 RGB; not changed.
+        photograph: `(S', S', 3)` uint8 RGB of the photograph's crop, over which the other lies.
+
+    Returns:
+        `(S, S, 3)` uint8 RGB, the photograph's own rows where the strip may be.
+    """
+    rows, columns = pixels.shape[:2]
+    height = strip_height(rows, columns)
+    cleared = pixels.copy()
+    cleared[rows - height :] = resized(photograph, rows)[rows - height :]
+    return cleared
 
 
 def _fitting(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from faceforward.datamodules.face_crops import ALIGNED
+from faceforward.datamodules.face_crops import ALIGNED, pixels_of
+from faceforward.datamodules.stored_files import StoredFile
 from faceforward.errors import UnusablePhotoError
 from faceforward.faces.align import Alignment, align, alignment_of, cut_out
 from faceforward.faces.crops import check_crop
 from faceforward.faces.detect import Detector, find_faces
 from faceforward.faces.finish import LEAST_SIDE, MOST_SIDE
-from faceforward.faces.reading import read_photo
 from faceforward.metrics.columns import MeasuredCase
 from faceforward.metrics.finding import RealPhotos
 from faceforward.metrics.measure import EditMaterial, measure
@@ -91,10 +91,7 @@ def read_whole(path: Path) -> np.ndarray:
         UnusablePhotoError: It cannot be read, or not all of it: grey rows would be measured as if they were
             of the picture.
     """
-    photo = read_photo(path)
-    if photo.readable is not None:
-        raise UnusablePhotoError(f"The picture is damaged or cut off. {photo.notes[0]}")
-    return photo.pixels
+    return pixels_of(StoredFile(str(path), path.name))
 
 
 def see(
@@ -112,7 +109,8 @@ def see(
             there.
 
     Raises:
-        UnusablePhotoError: It cannot be read as a whole, holds no face, or is not square where it should be a crop.
+        UnusablePhotoError: It cannot be read as a whole, holds no face, or is not square where it should be
+            a crop.
     """
     pixels = read_whole(path)
     if aligned:

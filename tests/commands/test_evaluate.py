@@ -14,9 +14,11 @@ from faceforward.errors import ConfigurationError
 from faceforward.faces.crops import resized
 from faceforward.faces.detect import default_detector
 from faceforward.faces.mesh import FaceMesh
+from faceforward.faces.reading import read_photo
 from faceforward.metrics.calibration import AgePoint, Calibration
 from faceforward.records import AgeEstimate
 from faceforward.report.evaluation_pictures import Networks
+from faceforward.report.visible_mark import visibly_marked
 
 TARGETS = (30, 45, 60)
 
@@ -212,6 +214,63 @@ def test_this_programs_own_cases_are_read(tmp_path, crop, networks):
     assert folder["figures"]["keeping/gender/brightness"]["value"] == 1
     assert folder["figures"]["photographs/brightness/bias"]["value"] == pytest.approx(1.5, abs=0.5)
     assert folder["figures"]["age/brightness/mae"]["low"] is None  # one person tells nothing of others
+
+
+def own_case(folder, crop, *, marked, people=2):
+    """This program's folder; its pictures with or without the words at their lower edge."""
+    for person in range(people):
+        case = folder / "cases" / f"p{person}"
+        (case / "aged").mkdir(parents=True)
+        Image.fromarray(lit(crop, 40, colour_of(person))).save(case / "face.png")
+        for target in TARGETS:
+            aged = lit(crop, target, colour_of(person))
+            aged = (
+                visibly_marked(aged, target, fault="reads male" if target == 60 else "") if marked else aged
+            )
+            Image.fromarray(aged).save(case / "aged" / f"{target}.png")
+        source = {"age": 40, "age_origin": "given", "gender": "female", "gender_origin": "given"}
+        (case / "result.json").write_text(json.dumps({"source": source}))
+    return folder
+
+
+def test_the_visible_mark_changes_no_figure(tmp_path, crop, networks):
+    plain, marked = (
+        evaluate(
+            [own_case(tmp_path / name, crop, marked=name == "marked")],
+            tmp_path / f"{name}-out",
+            networks=networks,
+        )["folders"][name]
+        for name in ("plain", "marked")
+    )
+    assert plain["figures"] == marked["figures"]
+    assert plain["figures"]["keeping/psnr_outside"]["value"] < 40
+    assert plain["groups"] == marked["groups"]
+
+
+def test_other_programs_pictures_stay_as_they_are(tmp_path, crop, networks):
+    """Dark rows below count where they are the picture's own."""
+    folders = [write(tmp_path / name, crop, people=1) for name in ("whole", "dark")]
+    for file in (tmp_path / "dark" / "p0").iterdir():
+        pixels = np.array(Image.open(file))
+        pixels[-14:] = 24
+        Image.fromarray(pixels).save(file)
+    content = evaluate(folders, tmp_path / "out", networks=networks, aligned=True)
+    whole, dark = (content["folders"][name]["figures"]["age/brightness/bias"] for name in ("whole", "dark"))
+    assert dark["value"] < whole["value"] - 0.5
+
+
+def test_a_picture_that_is_read_in_part_is_a_counted_failure(tmp_path, crop, networks):
+    folder = write(tmp_path / "a", crop, people=3, targets=(30,))
+    rows = (folder / "sources.csv").read_text()
+    for name, file in (("source0", folder / "source0.jpg"), ("30", folder / "p1" / "30.jpg")):
+        Image.fromarray(lit(crop, 40)).save(file, quality=95)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size * 2 // 3])
+        assert read_photo(file).readable is not None, name
+    (folder / "p1" / "30.png").unlink()
+    (folder / "sources.csv").write_text(rows.replace("source0.png", "source0.jpg"))
+    failed = evaluate([folder], tmp_path / "out", networks=networks, aligned=True)["folders"]["a"]["failed"]
+    assert (failed["photographs"], failed["pictures"]) == (1, 1)
+    assert all("damaged or cut off" in reason for reason in failed["reasons"])
 
 
 def test_an_estimated_age_judges_no_reader(tmp_path, crop, networks):

@@ -82,7 +82,7 @@ def _through_profile(image: Image.Image, profile: bytes | None, notes: list[str]
         source = (
             ImageCms.createProfile("LAB") if lab else ImageCms.ImageCmsProfile(io.BytesIO(profile or b""))
         )
-        if image.mode == "L" and not lab and source.profile.xcolor_space.strip() == "RGB":
+        if image.mode == "L" and not lab and getattr(source, "profile", source).xcolor_space.strip() == "RGB":
             image = image.convert("RGB")  # grey that a program has written with its working space
         if image.mode == "RGB" and not lab:
             colours = _converted(PROBE, source)

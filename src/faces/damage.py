@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageFile
 
+from faceforward.errors import UnusablePhotoError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -64,6 +66,22 @@ def lost_from(source: Path | io.BytesIO) -> int | None:
     return _lost_from(_content(source)) if _begins(source, JPEG_START) else None
 
 
+def refuse_lost(source: Path | io.BytesIO) -> None:
+    """See that no part of the picture is lost that a decoder would not miss.
+
+    Raises:
+        UnusablePhotoError: One is, see `lost_from`; or the file cannot be read.
+    """
+    try:
+        lost = lost_from(source)
+    except OSError as error:
+        raise UnusablePhotoError(f"The file cannot be read: {error}.") from error
+    if lost is not None:
+        raise UnusablePhotoError(
+            "The picture is damaged: a part of the file holds nothing but zeros. Copy or send it again."
+        ) from OSError(f"zeros from byte {lost} on")
+
+
 def mended(source: Path | io.BytesIO) -> io.BytesIO:
     """The file's content, so that decoders give all that they have of it.
 
@@ -90,10 +108,8 @@ def readable_rows(image: Image.Image) -> tuple[int, int]:
         First row, and the one after the last; equal where there is nothing.
     """
     pixels = np.asarray(image.convert("RGB"))
-    if image.info.get("interlace"):  # every second row comes last
-        last = 2 * _first_other(pixels[1::2][::-1])
-    else:
-        last = _first_other(pixels[::-1])
+    step = 2 if image.info.get("interlace") else 1  # every second row comes last
+    last = step * _first_other(pixels[step - 1 :: step][::-1])
     if last and image.format in ("JPEG", "MPO"):
         last += BLOCK  # the blocks at which it broke off
     first = _first_other(pixels) if image.format in ("BMP", "DIB") else 0  # stored from the lowest row up

@@ -16,8 +16,9 @@ from PIL import Image, ImageChops
 
 from faceforward.errors import UnusablePhotoError
 from faceforward.faces.colours import of_16_bits, to_srgb
-from faceforward.faces.damage import BY_ROWS, LEAST, is_png, lenient, lost_from, mended, readable_rows
+from faceforward.faces.damage import BY_ROWS, LEAST, is_png, lenient, mended, readable_rows, refuse_lost
 from faceforward.faces.foreign import named
+from faceforward.faces.orientation import box_of_rows, upright
 from faceforward.faces.tiff import is_tiff, read_tiff
 from faceforward.records import Photo
 
@@ -37,18 +38,8 @@ RAW_SUFFIXES = frozenset(
     | {".raw", ".rw2", ".sr2", ".srw"}
 )
 
-MAX_PIXELS = 120_000_000  # a 108-megapixel telephone and an A4 sheet scanned at 1200 dpi; 360 MB in memory
+MAX_PIXELS = 120_000_000  # a 108-megapixel telephone and an A4 sheet scanned at 1000 dpi; 360 MB in memory
 MIN_SIDE = 32  # pixels: the detectors need a face of 20, and a face is never the whole picture
-ORIENTATION = 0x0112  # EXIF tag
-TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_photo(path: Path, *, id: str | None = None, max_pixels: int = MAX_PIXELS) -> Photo:
@@ -107,26 +98,14 @@ def _read(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what matters raises below
         try:
-            _refuse_lost(source)
+            refuse_lost(source)
             image, rows = _decode(source, max_pixels, notes), None
         except UnusablePhotoError as error:
             image, rows = _decode_as_far_as_it_goes(source, max_pixels, notes, error)
-        readable = None if rows is None else _box(image, rows)
-        image = _upright(image)
+        readable = None if rows is None else box_of_rows(image, rows)
+        image = upright(image)
         image = to_srgb(image, notes)
     return np.array(image), readable
-
-
-def _refuse_lost(source: Path | io.BytesIO) -> None:
-    """Raise `UnusablePhotoError` where a part of the picture is lost that no decoder misses."""
-    try:
-        lost = lost_from(source)
-    except OSError as error:
-        raise UnusablePhotoError(f"The file cannot be read: {error}.") from error
-    if lost is not None:
-        raise UnusablePhotoError(
-            "The picture is damaged: a part of the file holds nothing but zeros. Copy or send it again."
-        ) from OSError(f"zeros from byte {lost} on")
 
 
 def _decode_as_far_as_it_goes(
@@ -159,8 +138,8 @@ def _decode_as_far_as_it_goes(
     if (first, last) == (0, height):
         if image.info.get("progressive"):
             notes.append(
-                "The file is damaged or cut off: the whole picture could be read, but its finer detail may be "
-                "missing. Send it again if there is another copy."
+                "The file is damaged or cut off: the whole picture could be read, but its finer detail may "
+                "be missing. Send it again if there is another copy."
             )
         else:
             all_but = " or all but its last rows" if image.format in ("JPEG", "MPO") else ""
@@ -174,16 +153,6 @@ def _decode_as_far_as_it_goes(
         "there is another copy."
     )
     return image, (first, last)
-
-
-def _box(image: Image.Image, rows: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The part of the upright picture that these rows of the stored one make, as x0, y0, x1, y1."""
-    mask = Image.new("1", image.size)
-    mask.paste(1, (0, rows[0], image.width, rows[1]))
-    mask.info = image.info
-    orientation = _orientation(image)
-    turned = mask.transpose(TRANSPOSE[orientation]) if orientation in TRANSPOSE else mask
-    return turned.getbbox() or (0, 0, 0, 0)
 
 
 def safe_id(stem: str) -> str:
@@ -287,21 +256,3 @@ def _decode(source: Path | io.BytesIO, max_pixels: int, notes: list[str]) -> Ima
 def _said(error: Exception) -> str:
     """Return what a decoder says, on one line and not too long."""
     return " ".join(str(error).split())[:150] or type(error).__name__
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turn the picture as its EXIF orientation says (Pillow has already done so for TIFF and HEIC)."""
-    orientation = _orientation(image)
-    if orientation not in TRANSPOSE:
-        return image
-    turned = image.transpose(TRANSPOSE[orientation])
-    turned.info = image.info
-    return turned
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(ORIENTATION) or 1)
-    except Exception as error:  # damaged EXIF must not cost the photograph
-        logger.debug("EXIF cannot be read: %s", error)
-        return 1

@@ -137,13 +137,20 @@ def _largest_copy(pages: list[Any]) -> Any:
 def _pillow_reads(page: Any) -> bool:
     """Whether Pillow gives the page's values rightly, or those that are there of a file that is cut off."""
     bits, kind, packed = page.bitspersample, page.sampleformat, page.compression != NONE
-    grey = page.photometric == MIN_IS_BLACK or (page.photometric == MIN_IS_WHITE and packed)
-    ours = page.compression in (NONE, *DEFLATE) and not ImageFile.LOAD_TRUNCATED_IMAGES
+    ours = page.compression in (NONE, *DEFLATE)
+    grey = page.photometric == MIN_IS_BLACK or (
+        page.photometric == MIN_IS_WHITE and not ours and page.parent.byteorder == "<"
+    )
     in_order = page.planarconfig != SEPARATE or packed
     return kind == UNSIGNED and (
         (bits <= 8 and (packed or page.photometric != YCBCR))
         or (bits == 16 and grey and page.samplesperpixel <= 2)
-        or (bits == 16 and page.photometric == RGB and in_order and not ours)
+        or (
+            bits == 16
+            and page.photometric == RGB
+            and in_order
+            and (not ours or ImageFile.LOAD_TRUNCATED_IMAGES)
+        )
     )
 
 

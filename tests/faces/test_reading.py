@@ -215,6 +215,16 @@ def test_a_profile_is_judged_by_what_it_does_not_by_its_name(tmp_path, picture):
     assert (read_photo(tmp_path / "srgb.png").pixels == picture).all()
 
 
+def test_grey_with_a_profile_of_colours(tmp_path, picture):
+    grey = Image.fromarray(picture).convert("L")
+    grey.save(tmp_path / "grey.png", icc_profile=display_profile(1.0))
+    grey.convert("RGB").save(tmp_path / "colour.png", icc_profile=display_profile(1.0))
+    one, other = (read_photo(tmp_path / name) for name in ("grey.png", "colour.png"))
+    assert (one.pixels == other.pixels).all()
+    assert one.pixels.mean() > np.asarray(grey).mean() + 20
+    assert one.notes == ()
+
+
 @pytest.mark.parametrize(("gamma", "same"), [(100000, False), (45455, True)])
 def test_the_curve_of_a_png_without_a_profile_is_obeyed(tmp_path, picture, gamma, same):
     data = _encoded(Image.fromarray(picture), "PNG")

@@ -13,6 +13,7 @@ from faceforward.checks import check_shares
 from faceforward.diffusion.color import LUMA
 from faceforward.errors import ConfigurationError
 from faceforward.faces.fields import warp
+from faceforward.faces.fringe import hair_over_face
 from faceforward.faces.mesh import EYES, LIPS
 from faceforward.faces.motion import at_side, blurred, motion, moved
 
@@ -24,6 +25,7 @@ WORKING_SIDES = (256, 512)  # least and most side at which the change is worked 
 # Lengths in sides of the crop.
 FACE = -0.06  # by which the face's outline is drawn in: models draw a second jaw just beside the first
 HEAD = 0.55  # by which the face's outline is widened to hold hair, ears and neck
+FRINGE = 0.4  # share of other hair's change that hair over the face gets: a forehead would shine through it
 FACE_EDGE, HEAD_EDGE = 0.025, 0.05  # s.d. of the soft edges of face and head
 LIGHT = 0.15  # s.d. beyond which a change of lightness or colour counts as light and is held
 FINE = 0.006  # s.d. of the photograph's fine detail, which is damped where the edit smooths
@@ -87,8 +89,8 @@ class FaceParts(NamedTuple):
     """Where in a crop a change acts, `(S, S)` float32 in [0, 1] each, with soft edges.
 
     Attributes:
-        face: The face.
-        head: The head with hair, ears and neck.
+        face: The face, without hair that hangs over it.
+        head: The head with hair, ears and neck; less of it where hair hangs over the face.
         features: The eyes' openings and the mouth.
     """
 
@@ -150,7 +152,7 @@ class DetailTransfer:
         """
         if face.mesh is None or edit.references.keys() != edit.images.keys():
             raise ValueError("detail transfer needs the face's mesh and an edit with its references")
-        own = face_parts(face.mesh, face.pixels.shape[0])
+        own = face_parts(face.mesh, face.pixels)
         finished = {}
         for age, picture in edit.images.items():
             crop, parts, field = face.pixels, own, edit.fields.get(age)
@@ -222,13 +224,14 @@ class DetailTransfer:
         return limit * np.tanh(lightness / limit), MOST_COLOUR * np.tanh(colour / MOST_COLOUR)
 
 
-def face_parts(mesh: Mesh, size: int) -> FaceParts:
-    """Find the parts of a face by its mesh.
+def face_parts(mesh: Mesh, crop: np.ndarray) -> FaceParts:
+    """Find the parts of a face by its mesh; hair that hangs over the face is not a part of it.
 
     Args:
         mesh: In the pixels of the crop.
-        size: Side of the crop.
+        crop: `(S, S, 3)` uint8 RGB.
     """
+    size = crop.shape[0]
     side = min(size, WORKING_SIDES[0])
     points = (mesh.points[:, :2].astype(np.float32) + 0.5) * (side / size) - 0.5
     outline = cv2.convexHull(points)[:, 0]
@@ -238,7 +241,9 @@ def face_parts(mesh: Mesh, size: int) -> FaceParts:
         (_filled(outline, HEAD, side), HEAD_EDGE),
         (np.maximum.reduce(features), FEATURE_EDGE),
     )
-    return FaceParts(*(np.clip(at_side(blurred(mask, edge * side), size), 0, 1) for mask, edge in masks))
+    parts = FaceParts(*(np.clip(at_side(blurred(mask, edge * side), size), 0, 1) for mask, edge in masks))
+    hair = hair_over_face(crop, mesh)
+    return parts._replace(face=parts.face * (1 - hair), head=parts.head * (1 - (1 - FRINGE) * hair))
 
 
 def _filled(outline: np.ndarray, widened: float, side: int) -> np.ndarray:

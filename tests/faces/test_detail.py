@@ -28,7 +28,7 @@ def portrait(astronaut):
     found = choose_face(Photo("a", "a.png", astronaut), MTCNNDetector())[0]
     crop, alignment = align(astronaut, found.landmarks, 512)
     mesh = FaceMesh().fit(crop, alignment.points_to_crop(found.landmarks))
-    return crop, face_parts(mesh, 512)
+    return crop, face_parts(mesh, crop)
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from jsonargparse import set_parsing_settings
+from jsonargparse.util import import_object
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from faceforward.errors import ConfigurationError, FaceforwardError
@@ -99,6 +101,8 @@ class Parser(LightningArgumentParser):
 
     #: Key -> what to say of it when it is missing or cannot be read, instead of the parser's own words.
     remedies: Mapping[str, str] = {}
+    #: What people call an option -> its name, where the spelling does not tell.
+    meant: Mapping[str, str] = {}
     #: What the help begins with: the options that people use, before all that there are.
     lead = ""
 
@@ -110,9 +114,25 @@ class Parser(LightningArgumentParser):
 
     def nearest(self, option: str) -> str | None:
         """The option that somebody may have meant."""
+        name = option.removeprefix("--").replace("-", "_")
+        if name in self.meant:
+            return f"--{self.meant[name]}"
         known = [name for name in self._option_string_actions if name.startswith("--") and name[-1] != "+"]
-        found = get_close_matches(option.replace("-", "_").replace("__", "--", 1), known, n=1, cutoff=0.7)
+        found = get_close_matches(f"--{name}", known, n=1, cutoff=0.7)
+        section, dot, rest = name.partition(".")
+        if dot and not (found and "." in found[0]):  # such as --modle.init_args.growth
+            found = [f"{each}.{rest}" for each in get_close_matches(f"--{section}", known, n=1, cutoff=0.7)]
         return found[0] if found else None
+
+    def setting(self, message: str) -> str | None:
+        """What to say where a class has been given a setting that it does not take."""
+        refused = re.search(r"class_path '([\w.]+)':\s+Option '(\w+)' is not accepted", message)
+        if refused is None:
+            return None
+        takes = list(inspect.signature(import_object(refused[1])).parameters)
+        near = get_close_matches(refused[2], takes, n=1, cutoff=0.6)
+        end = f"Did you mean {near[0]}?" if near else f"It takes {', '.join(takes)}."
+        return f"{refused[1].rpartition('.')[2]} has no setting {refused[2]!r}. {end}"
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Leave with status 2."""
@@ -124,6 +144,8 @@ class Parser(LightningArgumentParser):
         unknown = re.match(r"[Uu]nrecognized arguments: (--[\w.-]+)", message)
         if unknown and self.exit_on_error and (near := self.nearest(unknown[1])):
             message += f"\nDid you mean {near}?"
+        if self.exit_on_error and (setting := self.setting(message)):
+            message += f"\n{setting}"
         short = re.search(r"Expected a dot import path string: ([A-Z][a-z]\w+)$", message, re.MULTILINE)
         if short and short[1] != "None" and self.exit_on_error:
             message += (

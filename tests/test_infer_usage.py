@@ -6,8 +6,9 @@ import pytest
 import yaml
 from PIL import Image
 
+from faceforward.arguments import bracketed, named_config, refuse_linked
 from faceforward.errors import ConfigurationError
-from faceforward.infer import bracketed, main, named_config, refuse_linked
+from faceforward.infer import main
 from tiny_inference import arguments
 
 
@@ -75,6 +76,7 @@ class TestWrongUsage:
             ),
             (["--target_ages", "[20]", "20"], ["--target_ages", "[20]", "20"]),
             (["--target-ages", "20", "40", "--face=1"], ["--target_ages", "[20,40]", "--face=1"]),
+            (["--target_age", "20", "--target-age=40"], ["--target_ages", "[20]", "--target_ages=[40]"]),
             (["--target_ages=20", "40"], ["--target_ages=[20,40]"]),
             (["--target_ages", "20,", "40"], ["--target_ages", "[20,40]"]),
             (["--target-ages=[20]"], ["--target_ages=[20]"]),
@@ -132,6 +134,10 @@ class TestWrongUsage:
             ("--taget_ages=[20]", "Did you mean --target_ages?"),
             ("--over-write", "Did you mean --overwrite?"),
             ("--trainer.acelerator=cpu", "Did you mean --trainer.accelerator?"),
+            ("--modle.init_args.growth=0", "Did you mean --model.init_args.growth?"),
+            ("--model.init_args.strenght=2", "has no setting 'strenght'. It takes "),
+            ("--ages=20", "Did you mean --target_ages?"),
+            ("--sex=f", "Did you mean --gender?"),
             ("--age=x", "--age cannot be x: give the age"),
             ("--photos", "expected one argument"),
             ("--model.init_args.inversion=DirectInversion", "A class is named with its module"),

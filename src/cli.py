@@ -16,12 +16,15 @@ from jsonargparse import set_parsing_settings
 from jsonargparse.util import import_object
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from faceforward.callbacks.fit_output import NoAdvertisements, own_output
 from faceforward.errors import ConfigurationError, FaceforwardError
 from faceforward.launch import agree_with_launcher, launched
 from faceforward.precision import has_bfloat16
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from lightning import Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +168,7 @@ class FaceforwardCLI(LightningCLI):
     """LightningCLI in subclass mode: a YAML names the module and the data it is about."""
 
     def __init__(self, **kwargs: Any) -> None:
+        logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(NoAdvertisements())
         super().__init__(
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -206,6 +210,13 @@ class FaceforwardCLI(LightningCLI):
                 trainer.precision,
             )
             trainer.precision = "32-true"
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Build the trainer; its bar and summary are the same whatever packages for terminals there are."""
+        trainer = {**self._get(self.config_init, "trainer", default={}), **kwargs}
+        named = trainer.get("callbacks") or []
+        callbacks = [*(named if isinstance(named, list) else [named])]
+        return super().instantiate_trainer(**kwargs, callbacks=[*callbacks, *own_output(trainer, callbacks)])
 
     def instantiate_classes(self) -> None:
         """Build module and data; what they refuse comes out as itself, not wrapped in the parser's error.

@@ -87,6 +87,9 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_float32_matmul_precision("high")
     # It saves what both networks of a GAN are after their steps, as it should.
     warnings.filterwarnings("ignore", message="Using ModelCheckpoint with manual optimization")
+    # Frozen networks are meant to stay so; the second is Lightning 2.6 over torch 2.13.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     try:
         TrainCLI(args=arguments, trainer_class=SavingTrainer)
     except (FaceforwardError, MisconfigurationException) as error:

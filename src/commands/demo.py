@@ -9,7 +9,7 @@ from pathlib import Path
 
 from faceforward import infer
 
-TARGETS = (10, 20, 30, 45, 60, 70)  # the range that the embedded model was measured in
+TARGETS = (45, 50, 55, 60, 65, 70)  # within the range that the embedded model was measured in
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +36,8 @@ def main(argv: list[str] | None = None) -> int:
             [
                 "age",
                 f"--photos={photograph}",
+                "--age=36",  # born in 1956, and photographed about 1992
+                "--gender=female",
                 f"--target_ages=[{','.join(map(str, TARGETS))}]",
                 f"--output={arguments.output}",
             ]

@@ -16,6 +16,7 @@ from faceforward.faces.fields import warp
 from faceforward.faces.fringe import hair_over_face
 from faceforward.faces.mesh import EYES, LIPS
 from faceforward.faces.motion import at_side, blurred, motion, moved
+from faceforward.faces.symmetry import mirror_field, two_sided
 
 if TYPE_CHECKING:
     from faceforward.faces.mesh import Mesh
@@ -53,22 +54,25 @@ class Amount:
         features: Share that eyes and mouth get, 0 to 1.
         outlines: How far the change is left out where an outline of the photograph is neither kept nor
             explained by a motion, 0 to 1.
+        halves: How far shadows and locks that the model adds to one half of the face alone are taken off, 0
+            to 1, see `two_sided`.
 
     Raises:
         ConfigurationError: A number is out of range.
     """
 
-    strength: float = 1.2
+    strength: float = 1.3
     hair: float = 0.3
     features: float = 0.9
     outlines: float = 0.8
+    halves: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 3:
             raise ConfigurationError(
                 f"finisher: a strength of {self.strength} was given; give a number from 0 to 3"
             )
-        check_shares(self, "finisher", ("hair", "features", "outlines"))
+        check_shares(self, "finisher", ("hair", "features", "outlines", "halves"))
 
     def towards(self, other: Amount, share: float) -> Amount:
         """The amount between this (share 0) and another (share 1)."""
@@ -79,24 +83,26 @@ class Amount:
 CHANGE = Amount()
 #: For a child who had to grow up first: the more of such a change is shown, the older the picture reads and
 #: the less it finds its person (benchmarks/README.md, "How much of the change").
-GROWN_UP = Amount(strength=0.7, hair=0.15, features=0.35, outlines=1.0)
+GROWN_UP = Amount(strength=0.7, hair=0.15, features=0.35, outlines=1.0, halves=0.0)
 #: Target ages between which a grown child's amount passes over into that of everybody else: a smaller change
 #: keeps the person at 20 to 30, but still shows a child at 70.
 PASSING = (30, 60)
 
 
 class FaceParts(NamedTuple):
-    """Where in a crop a change acts, `(S, S)` float32 in [0, 1] each, with soft edges.
+    """Where in a crop a change acts, `(S, S)` float32 in [0, 1] with soft edges, and what mirrors what.
 
     Attributes:
         face: The face, without hair that hangs over it.
         head: The head with hair, ears and neck; less of it where hair hangs over the face.
         features: The eyes' openings and the mouth.
+        mirror: `(S, S, 2)` where the other half of the face has the same place, see `mirror_field`.
     """
 
     face: np.ndarray
     head: np.ndarray
     features: np.ndarray
+    mirror: np.ndarray
 
 
 class DetailTransfer:
@@ -187,12 +193,15 @@ class DetailTransfer:
         strength = amount.strength
         side = int(np.clip(2 * edited.shape[0], *WORKING_SIDES))
         side = min(side, size)
-        inner, outer, features = (at_side(part, side) for part in parts)
+        inner, outer, features = (at_side(part, side) for part in parts[:3])
         after, before = (at_side(picture.astype(np.float32), side) for picture in (edited, reference))
         flow = _bounded(motion(after, before), MOST_MOTION * side) * outer[..., None] * min(strength, 1.0)
         before = moved(before, flow)
 
-        lightness, colour = self._change(after - before, inner, outer)
+        mirror = at_side(parts.mirror, side) * (side / size)
+        difference = after - before
+        difference += amount.halves * (two_sided(difference, mirror, inner) - difference)
+        lightness, colour = self._change(difference, inner, outer)
         colour *= own_colours(crop)
         doubled, smoothing = _compared(after @ LUMA, before @ LUMA, side)
         kept = 1 - amount.outlines * doubled
@@ -241,9 +250,10 @@ def face_parts(mesh: Mesh, crop: np.ndarray) -> FaceParts:
         (_filled(outline, HEAD, side), HEAD_EDGE),
         (np.maximum.reduce(features), FEATURE_EDGE),
     )
-    parts = FaceParts(*(np.clip(at_side(blurred(mask, edge * side), size), 0, 1) for mask, edge in masks))
+    face, head, features = (np.clip(at_side(blurred(mask, edge * side), size), 0, 1) for mask, edge in masks)
     hair = hair_over_face(crop, mesh)
-    return parts._replace(face=parts.face * (1 - hair), head=parts.head * (1 - (1 - FRINGE) * hair))
+    head *= 1 - (1 - FRINGE) * hair
+    return FaceParts(face * (1 - hair), head, features, mirror_field(mesh, size))
 
 
 def _filled(outline: np.ndarray, widened: float, side: int) -> np.ndarray:

@@ -207,6 +207,7 @@ class CaseResult:
             more alike); empty when no embedder ran.
         seconds: Wall time spent on this photograph.
         settings: What decided the result (JSON values only): the same settings make the same result.
+        identity_limits: Target age -> distance from which on it could be a stranger's; empty when not known.
         reconstruction_identity: The same distance for the edit under the source's own prompt at the model's
             size: what the model itself loses. None when no embedder ran.
     """
@@ -221,3 +222,4 @@ class CaseResult:
     settings: dict[str, Any] = field(default_factory=dict)
     reconstruction_identity: float | None = None
     judged: dict[int, AgeEstimate] = field(default_factory=dict)
+    identity_limits: dict[int, float] = field(default_factory=dict)

@@ -34,7 +34,7 @@ class LearningSummary(ModelSummary):
         total_parameters: int,
         trainable_parameters: int,
         model_size: float,
-        total_training_modules: dict[str, int],
+        total_training_modes: dict[str, int],
         total_flops: int,
         **summarize_kwargs: Any,
     ) -> None:

@@ -30,6 +30,7 @@ from faceforward.faces.finish import LEAST_SIDE, MOST_SIDE, Finisher
 from faceforward.faces.growth import Growth
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.mesh import FaceMesh
+from faceforward.metrics.strangers import stranger_limits
 from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import describe, model_facts, named_backends
 from faceforward.pretrained import resolve
@@ -245,6 +246,9 @@ class AgeEditor(LightningModule):
             estimates=dict(zip(aged, self.age_estimator.estimate(pictures), strict=True)),
             judged=judged,
             identity=dict(zip(aged, map(float, distances), strict=True)),
+            identity_limits=stranger_limits(
+                self.embedder.name, descriptors[0], dict(zip(aged, descriptors[1:], strict=True))
+            ),
             reconstruction_identity=float(distance(small[1:], small[:1])[0]),
             seconds=seconds + time.perf_counter() - start,
             settings=self.settings(

@@ -168,7 +168,8 @@ def describe(result: CaseResult) -> dict[str, Any]:
     """Everything about a case as JSON values: the content of result.json.
 
     Distances are descriptor distances to the crop, lower is more alike. They and the ages of the edited
-    pictures are taken on what people see (`aged/`, before the visible mark). An estimate outside of a limit
+    pictures are taken on what people see (`aged/`, before the visible mark). `identity_limit` is the distance
+    that one in a hundred strangers of that age comes within. An estimate outside of a limit
     has the verdict "do not use" and the reasons (`faceforward.report.verdict`).
     `crop_to_photograph` is the 3x3 matrix between pixel indices of the face's crop of `crop_side` pixels and
     of the photograph.
@@ -185,6 +186,7 @@ def describe(result: CaseResult) -> dict[str, Any]:
             "estimated_age": _estimate(result.estimates.get(age)),
             "judged_age": _estimate(result.judged.get(age)),
             "identity_distance": _number(result.identity.get(age)),
+            "identity_limit": _number(result.identity_limits.get(age)),
         }
         for age in sorted(result.aged)
     }

@@ -76,6 +76,7 @@ def with_kept(result: CaseResult, record: Mapping[str, Any], folder: Path) -> Ca
             pictures[age] = np.asarray(image.convert("RGB"))
     prompts = {age: edit["prompt"] for age, edit in ages.items()}
     known = {age: edit["identity_distance"] for age, edit in ages.items()}
+    limits = {age: edit.get("identity_limit") for age, edit in ages.items()}
     return dataclasses.replace(
         result,
         aged=dict(sorted({**pictures, **result.aged}.items())),
@@ -87,6 +88,10 @@ def with_kept(result: CaseResult, record: Mapping[str, Any], folder: Path) -> Ca
         estimates={**_estimates(ages, "estimated_age"), **result.estimates},
         judged={**_estimates(ages, "judged_age"), **result.judged},
         identity={**{age: far for age, far in known.items() if far is not None}, **result.identity},
+        identity_limits={
+            **{age: limit for age, limit in limits.items() if limit is not None},
+            **result.identity_limits,
+        },
         seconds=result.seconds + (record["seconds"] or 0.0),
         settings=result.settings | {"targets": sorted({*ages, *result.aged})},
     )

@@ -47,6 +47,7 @@ def faults_of(
     readings: Sequence[AgeEstimate],
     gender: Gender | None,
     embedder: str,
+    limit: float | None = None,
 ) -> tuple[Fault, ...]:
     """Hold one estimate against its limits; what was not measured is not judged.
 
@@ -56,19 +57,20 @@ def faults_of(
         readings: What the readers of age see in it, at most two, the one that chooses first.
         gender: Of the person, as it was given or read surely off the photograph.
         embedder: Name of the network that `distance` is by; the limits are of `DlibEmbedder`.
+        limit: Of `distance`, for this person (`faceforward.metrics.strangers`); None takes the age's.
 
     Returns:
         Its faults, the gravest first; none when it stays within all limits.
     """
     faults = []
-    limit = likeness_limit(target)
+    limit = likeness_limit(target) if limit is None else limit
     if distance is not None and embedder == DlibEmbedder.name and not distance < limit:
         faults.append(
             Fault(
                 "likeness",
                 "likeness lost",
-                f"it does not look like the person in the photograph any more (distance {distance:.2f}; from "
-                f"{limit:.2f} on it could be somebody else of that age)",
+                f"it does not look like the person in the photograph any more (distance {distance:.3f}; from "
+                f"{limit:.3f} on one in a hundred strangers of that age is as near)",
             )
         )
     read, _ = read_gender(float(target), *readings[:2]) if readings else (None, ())
@@ -90,7 +92,11 @@ def faults_of(
 
 
 def likeness_limit(age: float) -> float:
-    """The descriptor distance that 1 % of pairs of different people of this age reach (`thresholds`)."""
+    """The descriptor distance that 1 % of pairs of different people of this age reach (`thresholds`).
+
+    Of mostly East Asian people, whom the network crowds together: for others it is too strict. Results that
+    come with limits of their own are held against these.
+    """
     return DLIB_RECOGNITION[max(first for first in DLIB_RECOGNITION if first <= max(age, 0))]
 
 
@@ -125,6 +131,7 @@ def faults_of_result(result: CaseResult) -> dict[int, tuple[Fault, ...]]:
             readings=[e for e in (result.estimates.get(age), result.judged.get(age)) if e is not None],
             gender=result.face.gender,
             embedder=str(result.settings.get("embedder", "")),
+            limit=result.identity_limits.get(age),
         )
         for age in sorted(result.aged)
     }
@@ -151,6 +158,7 @@ def faults_of_record(record: Mapping[str, Any]) -> dict[int, tuple[Fault, ...]]:
             readings=readings,
             gender=record["source"].get("gender"),
             embedder=str(record.get("settings", {}).get("embedder", "")),
+            limit=edit.get("identity_limit"),
         )
     return faults
 

@@ -55,6 +55,34 @@ def test_the_limit_of_likeness_is_that_of_the_age_band(age, limit):
     assert _kinds(30, 30, distance=0.9, embedder="another") == []  # whose limits nobody measured
 
 
+def test_a_limit_of_the_persons_own_comes_first(tmp_path):
+    def kinds(limit):
+        faults = faults_of(
+            30, distance=0.5, readings=[], gender=None, embedder="dlib-recognition", limit=limit
+        )
+        return [fault.kind for fault in faults]
+
+    assert [kinds(limit) for limit in (None, 0.6, 0.5, 0.45)] == [
+        ["likeness"],
+        [],
+        ["likeness"],
+        ["likeness"],
+    ]
+    content = write_case(
+        tmp_path, dataclasses.replace(_bad(), identity_limits={40: 0.7, 60: 0.1}), input_sha256="s"
+    )
+    assert [edit["identity_limit"] for edit in content["ages"].values()] == [None, 0.7, 0.1]
+    assert [edit["verdict"] for edit in content["ages"].values()] == ["estimate", "estimate", "do not use"]
+    assert {age: bool(faults) for age, faults in faults_of_record(content).items()} == {
+        20: False,
+        40: False,
+        60: True,
+    }
+    more = dataclasses.replace(make_result(targets=(30,)), settings=_bad().settings, identity={30: 0.2})
+    content = write_case(tmp_path, more, input_sha256="s")  # what is kept keeps its limits
+    assert [edit["identity_limit"] for edit in content["ages"].values()] == [None, None, 0.7, 0.1]
+
+
 def test_a_gender_that_turned_is_a_fault_where_it_can_be_read():
     assert _kinds(30, 30, gender="female", read="male") == ["gender"]
     assert _kinds(30, 30, gender="female", read="female") == []

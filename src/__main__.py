@@ -27,6 +27,8 @@ USAGE = """usage: faceforward COMMAND ...
                       cut out the faces of a labelled collection, for training
   evaluate OUT ... --output DIR
                       measure and compare folders of aged pictures, by any program
+  poster CASE --age N
+                      a page to print: the photograph, an estimate, whom to call
   demo                age one public-domain photograph to several ages
   doctor              what is here, what is missing and how to get it
   download NAME       get weights (RetinaFace, Stable Diffusion)
@@ -42,6 +44,7 @@ COMMANDS = {
     "fit-mapping": "faceforward.commands.fit_mapping",
     "prepare": "faceforward.commands.prepare",
     "evaluate": "faceforward.commands.evaluate",
+    "poster": "faceforward.commands.poster",
     "demo": "faceforward.commands.demo",
     "doctor": "faceforward.commands.doctor",
     "download": "faceforward.commands.download",

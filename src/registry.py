@@ -125,6 +125,17 @@ _ENTRIES = (
         folder=lambda: cache_directory() / "eg3d",
     ),
     Weights(
+        name="goae-ffhq",
+        kind="manual",
+        source=("GOAE's authors: encoder_FFHQ.pt and afa_FFHQ.pt",),
+        files=("goae_encoder.safetensors", "goae_afa.safetensors"),
+        licence="of GOAE's authors, over EG3D's: research and evaluation only, not commercial",
+        how="get encoder_FFHQ.pt and afa_FFHQ.pt from GOAE's page, then for each: faceforward convert goae "
+        "FILE CACHE/goae (CACHE is what doctor names so, ~/.cache/faceforward by default); it works over "
+        "eg3d-ffhqrebalanced512-128",
+        folder=lambda: cache_directory() / "goae",
+    ),
+    Weights(
         name="retinaface",
         kind="url",
         source=(
@@ -239,6 +250,8 @@ REGISTRY: dict[str, Weights] = {entry.name: entry for entry in _ENTRIES}
 
 #: Those of them that are 3D generators.
 GENERATORS = ("face-eg3d-128", "eg3d-ffhqrebalanced512-128")
+#: Inverts photographs into the second of them.
+GOAE = "goae-ffhq"
 
 
 def entry(name: str) -> Weights:

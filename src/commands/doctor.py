@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from faceforward.pretrained import damaged_files, locate
-from faceforward.registry import GENERATORS, REGISTRY, cache_directory
+from faceforward.registry import GENERATORS, GOAE, REGISTRY, cache_directory
 from faceforward.version import __version__
 
 
@@ -81,6 +81,7 @@ BACKENDS = (
     ),
     Backend("unspecialised model", ("face-ldm-128-base",), {"face-ldm-128-base": ("diffusers",)}, False),
     Backend("3D generator", GENERATORS, dict.fromkeys(GENERATORS, ()), False),
+    Backend("photographs into a 3D generator", (GOAE,), {GOAE: ()}, False),
 )
 
 

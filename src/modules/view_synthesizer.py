@@ -21,7 +21,7 @@ from faceforward.faces.align import align
 from faceforward.faces.camera import CameraEstimate, MeshBackend, estimate_camera
 from faceforward.faces.detect import Detector, default_detector, find_faces
 from faceforward.faces.face import choose_face
-from faceforward.faces.heads import PhotoHeads, ReliefHeads
+from faceforward.faces.heads import PhotoHeads, default_heads
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.mean_face import mean_face
 from faceforward.faces.mesh import FaceMesh
@@ -33,6 +33,7 @@ from faceforward.report.video import require_av
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from faceforward.eg3d.mesh import Mesh
     from faceforward.faces.relief import ReliefView
     from faceforward.faces.relief_mesh import TexturedMesh
     from faceforward.records import Detection, Photo
@@ -100,7 +101,7 @@ class ViewResult:
         psnr: dB of that picture against the crop.
         views: As asked for.
         turning: Frames of the turntable, `(S, S, 3)` uint8 RGB; empty when none was asked for.
-        mesh: The head's surface; None when none was asked for.
+        mesh: The head's surface; None when none was asked for, or the head has none.
         notes: How the face was found, and what is doubtful, one sentence each.
         seconds: Wall time spent on this photograph.
         settings: What decided the result (JSON values only).
@@ -116,7 +117,7 @@ class ViewResult:
     psnr: float
     views: tuple[SeenView, ...]
     turning: tuple[np.ndarray, ...]
-    mesh: TexturedMesh | None
+    mesh: TexturedMesh | Mesh | None
     notes: tuple[str, ...]
     seconds: float
     settings: dict[str, Any] = field(default_factory=dict)
@@ -134,7 +135,7 @@ class ViewSynthesizer(LightningModule):
         frames: Of the turntable; 0 makes none.
         turn: Farthest yaw of the turntable to either side, degrees.
         mesh_file: Whether a mesh is made.
-        heads: Makes heads; None makes the photograph's relief.
+        heads: Makes heads; None takes the best that this machine has weights for, see `default_heads`.
         mesh: Fits the face's mesh; None takes the package's.
         detector: Finds faces; None takes the best one that is here.
         embedder: Compares faces; None takes dlib's.
@@ -174,7 +175,7 @@ class ViewSynthesizer(LightningModule):
             require_av()
         self.yaws, self.pitches = tuple(map(float, yaws)), tuple(map(float, pitches))
         self.size, self.frames, self.turn, self.mesh_file = size, frames, float(turn), mesh_file
-        self.heads: PhotoHeads = heads or ReliefHeads()
+        self.heads: PhotoHeads = heads or default_heads()
         self.mesh = mesh or FaceMesh()
         self.detector = detector or default_detector()
         self.embedder = embedder or DlibEmbedder()

@@ -13,8 +13,9 @@ from faceforward.atomic import atomic_folder, write_atomically
 from faceforward.eg3d import cameras as eg3d
 from faceforward.eg3d.views import DEPTH_UNIT, depth_preview
 from faceforward.faces.crops import resized
+from faceforward.faces.relief_mesh import TexturedMesh
 from faceforward.report.head import view_name
-from faceforward.report.mesh_file import write_textured
+from faceforward.report.mesh_file import write_mesh, write_textured
 from faceforward.report.metadata import Mark, write_png
 from faceforward.report.video import write_mp4
 from faceforward.report.view_grid import view_grid
@@ -82,7 +83,10 @@ def write_views(
             write_mp4(folder / "turntable.mp4", result.turning, mark, fps=FPS)
         if result.mesh is not None:
             mark = _mark(result, f"The head of {source} as a surface; its back is made up.")
-            write_textured(result.mesh, folder / "mesh.glb", mark)
+            if isinstance(result.mesh, TexturedMesh):
+                write_textured(result.mesh, folder / "mesh.glb", mark)
+            else:
+                write_mesh(result.mesh, folder / "mesh.glb", mark)
         write_png(folder / "sheet.png", sheet(result, which), _mark(result, f"Views of {source}."))
         content = describe(result, which) | {"input_sha256": input_sha256, "settings_sha256": key}
         files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -92,7 +96,8 @@ def write_views(
 
 
 def _mark(result: ViewResult, description: str) -> Mark:
-    return Mark("composite", description, result.head)
+    # Without a pixel of the photograph all of it is the network's.
+    return Mark("composite" if result.own.visibility.any() else "synthetic", description, result.head)
 
 
 def sheet(result: ViewResult, which: str) -> np.ndarray:

@@ -3,6 +3,7 @@
     python benchmarks/ageing.py                       all 267 val photographs, targets 10..70, embedded model
     python benchmarks/ageing.py --photos 24 --inversions direct,negative-prompt,ddim,null-text
     python benchmarks/ageing.py --source aihub        originals above 128 px, for sharpness and outlines
+    python benchmarks/ageing.py --archive /data/aihub    the same of a folder as AI Hub delivers it
 
 Every figure is taken on what people look at (`aged/<age>.png`), made by the product's own editor.
 Each photograph is a line in a JSON lines file, so a run that was ended goes on where it was, and processes
@@ -26,7 +27,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from faceforward.errors import UnusablePhotoError
+from faceforward.errors import ConfigurationError, UnusablePhotoError
 from faceforward.faces.age import AgeEstimator, DlibAgeEstimator
 from faceforward.faces.crops import resized
 from faceforward.faces.faceres import FaceResAgeEstimator
@@ -57,24 +58,27 @@ def arguments() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--source", choices=("faces-128", "aihub"), default="faces-128")
-    parser.add_argument("--archive", type=Path, default=real_faces.ARCHIVE)
+    parser.add_argument(
+        "--archive", type=Path, default=real_faces.ARCHIVE, help="zip of aligned faces, or AI Hub's folder"
+    )
     parser.add_argument("--split", choices=("train", "val"), default="val", help="of faces-128")
     parser.add_argument("--photos", type=int, default=None, help="spread evenly over them; default all")
     parser.add_argument("--targets", default="10,20,30,40,50,60,70")
     parser.add_argument("--inversions", default="direct")
     parser.add_argument("--near", type=int, default=NEAR, help="years within which identity is asked for")
     edited.add_arguments(parser, "runs/ageing.jsonl")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.archive.is_dir():
+        args.source = "aihub"
+    return args
 
 
 def sources(args: argparse.Namespace) -> list[Source]:
     """The photographs, as the product reads them, with what is known of them."""
     targets = tuple(int(age) for age in args.targets.split(","))
     if args.source == "aihub":
-        return [
-            Source(each.name, lambda each=each: real_faces.aihub_photo(each, targets))
-            for each in real_faces.aihub(args.photos)
-        ]
+        found = real_faces.aihub(args.photos, *([args.archive] if args.archive.is_dir() else []))
+        return [Source(each.name, lambda each=each: real_faces.aihub_photo(each, targets)) for each in found]
     labels = real_faces.evenly(args.archive, args.split, args.photos)
 
     def read(label: real_faces.LabelledFace) -> Photo:
@@ -154,7 +158,12 @@ def main() -> int:
     """Measure and print."""
     args = arguments()
     torch.set_num_threads(args.threads)
-    rows = measure(args, sources(args))
+    try:
+        photos = sources(args)
+    except ConfigurationError as error:
+        sys.stderr.write(f"ageing: {error}\n")
+        return 2
+    rows = measure(args, photos)
     if args.share == "1/1":
         report(rows, args.near)
     return 0

@@ -14,6 +14,7 @@ from PIL import Image
 from faceforward.datamodules.aihub import AIHubSource
 from faceforward.datamodules.aligned_faces import LabelledFace, read_labels
 from faceforward.datamodules.sources import LabelledPhoto
+from faceforward.errors import ConfigurationError
 from faceforward.faces.reading import read_photo
 from faceforward.records import Detection, Photo
 
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 ARCHIVE = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "faces-128.zip"
+AIHUB = ARCHIVE.with_name("aihub-sample")
 
 
 def sample(
@@ -77,10 +79,16 @@ class AlignedCropDetector:
         return [Detection(tuple(box.tolist()), landmarks, 1.0)]
 
 
-def aihub(count: int | None = None) -> list[LabelledPhoto]:
-    """Original photographs of the AI Hub sample, spread evenly over it; the embedded model has seen most."""
-    found = AIHubSource(ARCHIVE.with_name("aihub-sample")).read()
+def aihub(count: int | None = None, root: Path = AIHUB) -> list[LabelledPhoto]:
+    """Original photographs as AI Hub delivers them, spread evenly; of the sample the model has seen most.
+
+    Raises:
+        ConfigurationError: There are none in the folder.
+    """
+    found = AIHubSource(root).read()
     photos = sorted((each for each in found if isinstance(each, LabelledPhoto)), key=lambda each: each.name)
+    if not photos:
+        raise ConfigurationError(f"{root} has no photographs in AI Hub's form")
     places = np.linspace(0, len(photos) - 1, len(photos) if count is None else count)
     return [photos[place] for place in places.round().astype(int)]
 

@@ -155,6 +155,11 @@ class Parser(LightningArgumentParser):
                 f"\nA class is named with its module, not {short[1]} alone, as in "
                 "faceforward.diffusion.inversion.NullTextInversion"
             )
+        if "must have DeepSpeed installed" in message and self.exit_on_error:
+            message += (
+                "\nThere is no package deepspeed here: pip install deepspeed on a machine with GPUs, or "
+                "leave out -c configs/trainer/deepspeed.yaml; configs/trainer/ddp.yaml needs no such package"
+            )
         missing = re.search(r"No module named '(\w+)", message)
         if missing and self.exit_on_error:  # nested parsers raise what the outermost says
             message += (

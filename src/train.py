@@ -20,6 +20,8 @@ from faceforward.cli import FaceforwardCLI, resolve_configs
 from faceforward.errors import ConfigurationError, FaceforwardError, TrainingError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+#: In the names of strategies that work on GPUs alone -> how they are called.
+GPUS_ALONE = {"fsdp": "FSDP", "deepspeed": "DeepSpeed", "modelparallel": "ModelParallel"}
 #: What gloo says of a rank that is gone, in errors that have no class of their own.
 LOST = ("Connection closed by peer", "Connection reset by peer")
 
@@ -53,13 +55,23 @@ class TrainCLI(FaceforwardCLI):
     """The command line of trainings; what fails on one rank ends all of them."""
 
     def before_instantiate_classes(self) -> None:
-        """Refuse a GPU where there is none; Lightning would only say that it found none.
+        """Refuse a GPU where there is none, and a CPU where GPUs share weights; Lightning says less of it.
 
         Raises:
-            ConfigurationError: There is none.
+            ConfigurationError: As said.
         """
         super().before_instantiate_classes()
-        accelerator = self.config[self.subcommand].trainer.accelerator
+        trainer = self.config[self.subcommand].trainer
+        accelerator, strategy = trainer.accelerator, trainer.strategy
+        name = str(strategy if isinstance(strategy, str) else getattr(strategy, "class_path", "")).lower()
+        shares = next((words for part, words in GPUS_ALONE.items() if part in name), None)
+        if shares and (accelerator == "cpu" or not torch.accelerator.is_available()):
+            raise ConfigurationError(
+                f"{shares} shares a model among GPUs, and "
+                + ("trainer.accelerator is cpu" if accelerator == "cpu" else "PyTorch finds no GPU here")
+                + ": leave out its YAML (such as -c configs/trainer/fsdp.yaml); several processes on CPUs "
+                "are --trainer.strategy ddp --trainer.accelerator cpu --trainer.devices 2"
+            )
         if accelerator in ("gpu", "cuda") and not torch.accelerator.is_available():
             raise ConfigurationError(
                 f"trainer.accelerator is {accelerator}, and PyTorch finds no GPU on this machine: leave out "

@@ -131,7 +131,7 @@ def write_bad(root: Path, astronaut: np.ndarray) -> tuple[dict[str, str], dict[s
         "notes.json": "no label of AI Hub",
         "00000009_D.png": "no label for this picture",
         "TS_0005.zip": "cannot be opened",
-        "TS_0006.zip.part0": "put the parts together",
+        "TS_0006.zip": "cannot be opened",
     }
     by_picture = {"00000005_D.png": "damaged or cut off", "00000006_D.png": "wrong size"}
     return by_label, by_picture

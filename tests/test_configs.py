@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,27 @@ def test_run_that_cannot_work_is_exit_2(tmp_path, capsys):
     config = ROOT / "configs" / "experiment" / "base_diffusion.yaml"
     assert main(["fit", "-c", str(config), "--model.init_args.new_over=null"]) == 2
     assert "give one of init_from" in capsys.readouterr().err
+
+
+def test_what_the_readmes_write_is_not_offered_to_git():
+    words = [
+        word
+        for name in ("README.md", "README.ko.md", "docs/3d.md", "docs/evaluation.md")
+        for word in re.findall(r"--(?:output|photos|root) (\w[\w-]*)/?", (ROOT / name).read_text())
+    ]
+    folders = {f"{word}/a.png" for word in words if word.islower()} | {
+        "runs/a.png",
+        "demo-output/a.png",
+        "photos.csv",
+    }
+    folders -= {"official/a.png", "generator/a.png"}  # weights
+    assert {"photos/a.png", "out/a.png", "crops/a.png", "heads/a.png"} <= folders
+    run = subprocess.run(
+        ["git", "check-ignore", "--no-index", *sorted(folders)], cwd=ROOT, capture_output=True, text=True
+    )
+    if run.returncode == 128:
+        pytest.skip("not a checkout")
+    assert sorted(folders - set(run.stdout.split())) == []
 
 
 def test_readme_names_files_that_exist():

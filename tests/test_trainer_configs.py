@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 
@@ -60,6 +62,32 @@ print("wrapped")
         [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, env=os.environ
     )
     assert run.stdout.strip().endswith("wrapped"), run.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["-c", "fsdp.yaml", "--trainer.accelerator=cpu"], "FSDP shares a model among GPUs, and trainer.acc"),
+        (["-c", "fsdp.yaml", "--trainer.accelerator=auto"], "FSDP shares a model among GPUs"),
+        (["--trainer.strategy=fsdp", "--trainer.accelerator=cpu"], "--trainer.strategy ddp"),
+        (["--trainer.strategy=deepspeed_stage_2", "--trainer.accelerator=cpu"], "DeepSpeed shares a model"),
+    ],
+)
+def test_gpus_that_share_weights_are_not_cpus(given, words, capsys):
+    if torch.accelerator.is_available() and "--trainer.accelerator=auto" in given:
+        pytest.skip("this machine has a GPU")
+    folder = ROOT / "configs" / "trainer"
+    given = [str(folder / word) if word.endswith(".yaml") else word for word in given]
+    assert main(["fit", "-c", EXPERIMENT, *given]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is here")
+def test_deepspeed_that_is_not_here(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["fit", "-c", EXPERIMENT, "-c", str(ROOT / "configs" / "trainer" / "deepspeed.yaml")])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err.rstrip().endswith("configs/trainer/ddp.yaml needs no such package")
 
 
 def test_each_strategy_is_what_its_file_says():

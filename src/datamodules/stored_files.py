@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import zipfile
@@ -12,6 +13,7 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, NamedTuple
 
+from faceforward.datamodules.split_zips import SPANNED, part_of_zip, split_zip
 from faceforward.errors import UnusablePhotoError
 
 if TYPE_CHECKING:
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 400_000_000  # of one file; the pixels of the largest photograph that is read, uncompressed
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".egg", ".alz")
+DEFLATE64 = 9  # the method of a zip's member, which Windows uses for large ones
+UTF8 = 0x800  # flag of a member whose name is UTF-8; without it Korean Windows writes cp949
 OPEN_ZIPS = 16  # kept open in each process: a zip of 45,000 members takes a second to open
 ZIP_FAULTS = (
     OSError,
@@ -49,7 +53,7 @@ class StoredFile:
     """A file on disk, or a member of a zip.
 
     Attributes:
-        path: Of the file, or of the zip.
+        path: Of the file, or of the zip; of a zip in parts, of the first of them.
         shown: As the user knows it: relative to the collection's root, with the member behind the zip.
         member: Name inside the zip, as it is there; None for a file on disk.
         size: Bytes of the content.
@@ -125,7 +129,7 @@ def walk(root: Path) -> Iterator[StoredFile | Rejection]:
     """
     zips: list[tuple[Path, str]] = []
     if root.is_file():
-        zips.append((root, root.name))
+        zips.append((root, part_of_zip(root.name) or root.name))
     faults: list[OSError] = []
     visited: set[str] = set()
     for folder, folders, names in os.walk(root, onerror=faults.append, followlinks=True):
@@ -135,17 +139,28 @@ def walk(root: Path) -> Iterator[StoredFile | Rejection]:
             continue
         visited.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        split: dict[str, Path] = {}
         for name in sorted(names):
             path = Path(folder, name)
             shown = path.relative_to(root).as_posix()
             if name.startswith("."):
                 continue
-            if path.suffix.lower() == ".zip":
+            whole = part_of_zip(name)
+            if whole is not None and path.is_file():
+                if whole in names:
+                    yield Rejection(shown, f"a part of {whole}, which is there as a whole")
+                elif whole not in split:
+                    split[whole] = path
+                    zips.append((path, Path(folder, whole).relative_to(root).as_posix()))
+            elif SPANNED.match(name):
+                yield Rejection(
+                    shown,
+                    "a part of a spanned zip: join them with `zip -s 0 X.zip --out WHOLE.zip`, or unpack it",
+                )
+            elif path.suffix.lower() == ".zip":
                 zips.append((path, shown))
             elif name.lower().endswith(ARCHIVES):
                 yield Rejection(shown, "an archive that is no zip: unpack it")
-            elif ".zip.part" in name.lower():
-                yield Rejection(shown, "a part of a zip: put the parts together (cat X.zip.part* > X.zip)")
             else:
                 try:
                     yield stored(path, shown)
@@ -159,27 +174,70 @@ def walk(root: Path) -> Iterator[StoredFile | Rejection]:
 
 def _members(path: Path, shown: str) -> Iterator[StoredFile | Rejection]:
     try:
-        with zipfile.ZipFile(path) as opened:
+        with open_zip(path) as opened:
             infos = opened.infolist()
+    except UnusablePhotoError as error:
+        yield Rejection(shown, f"the zip is not complete: {error}")
+        return
     except ZIP_FAULTS as error:
         yield Rejection(shown, f"the zip cannot be opened ({error}): download it again")
         return
     for info in infos:
-        parts = [part for part in info.filename.replace("\\", "/").split("/") if part]
+        parts = [part for part in name_in_zip(info).replace("\\", "/").split("/") if part]
         if info.is_dir() or not parts or "__MACOSX" in parts or parts[-1].startswith("."):
             continue
         member = "/".join([shown, *parts])
         if parts[-1].lower().endswith(ARCHIVES):
             yield Rejection(member, "an archive inside an archive: unpack the outer one")
+        elif info.compress_type == DEFLATE64:
+            yield Rejection(
+                member,
+                "compressed with Deflate64, as Windows does: unpack the zip (7-Zip and Windows can) and give "
+                "the folder",
+            )
         else:
             yield StoredFile(str(path), member, info.filename, info.file_size, info.CRC, info.header_offset)
+
+
+def open_zip(path: Path | str) -> zipfile.ZipFile:
+    """Open a zip, also one in parts.
+
+    Args:
+        path: The zip, or the first of its parts.
+
+    Raises:
+        UnusablePhotoError: A part is missing.
+        OSError: It cannot be read.
+        zipfile.BadZipFile: It is damaged, or another kind of file.
+    """
+    split = split_zip(Path(path))
+    return zipfile.ZipFile(path if split is None else io.BufferedReader(split.open()))
+
+
+def name_in_zip(info: zipfile.ZipInfo) -> str:
+    """A member's name as its maker wrote it: Python takes all names without the UTF-8 flag for cp437.
+
+    Korean Windows writes cp949 there, other programs UTF-8 without the flag.
+    """
+    if info.flag_bits & UTF8 or info.filename.isascii():
+        return info.filename
+    try:
+        raw = info.filename.encode("cp437")
+    except UnicodeEncodeError:  # another name stands in an extra field, which Python has read
+        return info.filename
+    for encoding in ("utf-8", "cp949"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return info.filename
 
 
 class _OpenZip:
     """A zip whose members are found by name and place: by name alone the last of several would be met."""
 
     def __init__(self, path: str) -> None:
-        self.file = zipfile.ZipFile(path)
+        self.file = open_zip(path)
         self.members = {(info.filename, info.header_offset): info for info in self.file.infolist()}
 
     def open(self, member: str, offset: int) -> IO[bytes]:
@@ -196,8 +254,7 @@ class _OpenZips:
         self.files: OrderedDict[tuple[str, int, int], _OpenZip] = OrderedDict()
 
     def read(self, path: str, member: str, offset: int, limit: int) -> bytes:
-        status = Path(path).stat()
-        key = (path, status.st_size, status.st_mtime_ns)  # a zip that was replaced is opened anew
+        key = (path, *_stamp(path))  # a zip that was replaced is opened anew
         with self.lock:
             if key not in self.files:
                 self.files[key] = _OpenZip(path)
@@ -206,6 +263,14 @@ class _OpenZips:
                 self.files.popitem(last=False)[1].file.close()
             with self.files[key].open(member, offset) as stream:
                 return stream.read(limit)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    split = split_zip(Path(path))
+    if split is not None:
+        return split.stamp
+    status = Path(path).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 _open_zips = _OpenZips()

@@ -61,7 +61,7 @@ def test_what_cannot_be_read_is_told(tmp_path):
     assert "no such file" in reasons["gone.txt"]
     assert "no regular file" in reasons["pipe.txt"]
     assert "download it again" in reasons["broken.zip"]
-    assert "put the parts together" in reasons["data.zip.part3"]
+    assert "first part is missing" in reasons["data.zip"]
     assert "that is no zip: unpack it" in reasons["photos.tar"]
     assert "unpack the outer one" in reasons["outer.zip/TS_0001.ZIP"]
 

@@ -111,3 +111,14 @@ def test_an_earlier_run_without_aged_pictures(tmp_path, capsys):
     (tmp_path / "out" / "cases" / "a").mkdir(parents=True)
     assert main(["views", f"--photos={tmp_path / 'out'}", f"--output={tmp_path / 'out'}"]) == 2
     assert "none has an aged picture" in capsys.readouterr().err
+
+
+def test_views_that_a_turned_photograph_shows_nothing_of_are_left_out():
+    from faceforward.eg3d.cameras import labels, look_at
+    from faceforward.modules.view_synthesizer import _shown
+
+    angles = [(-60.0, 0.0), (-40.0, 0.0), (0.0, 0.0), (40.0, 0.0)]
+    kept, notes = _shown(angles, labels(look_at(30.0))[0])
+    assert kept == angles[2:]
+    assert "-60, -40 degrees" in notes[0]
+    assert _shown(angles[1:], labels(look_at(0.0))[0]) == (angles[1:], ())

@@ -44,6 +44,10 @@ class Rays:
         return Rays(still, moved, self.start, self.stretch.ravel()[flat].reshape(-1, WIDTH))
 
 
+class TooFarError(ValueError):
+    """A camera looks at what the photograph shows nothing of."""
+
+
 def rays_between(own: np.ndarray, camera: np.ndarray, size: int) -> Rays:
     """Rays of one camera in the axes of another.
 
@@ -53,7 +57,7 @@ def rays_between(own: np.ndarray, camera: np.ndarray, size: int) -> Rays:
         size: Side of the view.
 
     Raises:
-        ValueError: The cameras look more than about 80 degrees apart.
+        TooFarError: The cameras look more than about 80 degrees apart.
     """
     pose, other = own[:16].reshape(4, 4), camera[:16].reshape(4, 4)
     fx, skew, cx, _, fy, cy = camera[16:22]
@@ -64,7 +68,7 @@ def rays_between(own: np.ndarray, camera: np.ndarray, size: int) -> Rays:
     towards = turn[:, :1, None] * x + turn[:, 1:2, None] * y + turn[:, 2:, None]  # (3, H, W)
     length = np.sqrt(1 + x**2 + y**2)
     if (towards[2] / length).min() < STEEPEST:
-        raise ValueError(
+        raise TooFarError(
             "a camera looks more than 80 degrees away from where the photograph was taken: a relief has "
             "nothing to show there"
         )

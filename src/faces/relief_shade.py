@@ -11,6 +11,7 @@ import torch
 from faceforward.eg3d import cameras
 from faceforward.faces.relief_fill import matched, smoothstep
 from faceforward.faces.relief_layers import EDGE, Layers
+from faceforward.faces.relief_rays import TooFarError
 from faceforward.faces.relief_render import Hits, sampled, trace
 from faceforward.faces.relief_surface import Shape, to_world
 
@@ -82,12 +83,12 @@ def shade(
     yaw = _yaw(own)
     if abs(yaw) > TURNED:
         flipped = cameras.mirrored(torch.from_numpy(camera)).numpy()
-        seen, visibility = _joined(
-            seen,
-            look(layers, own, trace(shape, own, flipped, size)).mirrored(),
-            np.sign(yaw),
-            _apart(own, flipped, camera),
-        )
+        try:
+            reflected = look(layers, own, trace(shape, own, flipped, size)).mirrored()
+        except TooFarError:  # the mirrored photograph shows nothing of it
+            pass
+        else:
+            seen, visibility = _joined(seen, reflected, np.sign(yaw), _apart(own, flipped, camera))
     colour = seen.colour
     if other is not None:
         rest = (1 - smoothstep(visibility, 0, HARDLY)).astype(np.float32) * (seen.alpha > 0)

@@ -45,6 +45,7 @@ STRANGE = max(
     DLIB_RECOGNITION.values()
 )  # distance that 1 % of strangers undercut, at the age with the largest
 MOST_POSE_ERROR = 10.0  # degrees between the camera and what a view looks like
+MOST_APART = 65.0  # degrees between the photograph's own view and another: its edges look 80 degrees away
 FARTHEST = 60.0  # degrees of yaw or pitch that can be asked for
 
 
@@ -217,13 +218,20 @@ class ViewSynthesizer(LightningModule):
             head = self.heads.build(found.crop, found.label, points)
         except ValueError as error:
             raise UnusablePhotoError(f"The head cannot be turned: {error}.") from error
-        angles = grid(self.yaws, self.pitches)
+        angles, left_out = _shown(grid(self.yaws, self.pitches), found.label)
+        if not angles:
+            raise UnusablePhotoError(
+                f"None of the views can be shown: all are more than {MOST_APART:.0f} degrees from the "
+                "photograph's own. Ask for others (--model.init_args.yaws)."
+            )
         cameras = Orbit().cameras(angles)
         own, *rendered = head.render(torch.cat([found.label[None], cameras]), self.size)
         turning: tuple[np.ndarray, ...] = ()
         if self.frames:
-            path = Orbit().cameras(turntable(self.frames, yaw=self.turn))
-            turning = tuple(view.image for view in head.render(path, self.size))
+            way, _ = _shown(turntable(self.frames, yaw=self.turn), found.label)
+            if way:
+                path = Orbit().cameras(way)
+                turning = tuple(view.image for view in head.render(path, self.size))
         return ViewResult(
             photo=photo,
             detection=taken,
@@ -236,7 +244,7 @@ class ViewSynthesizer(LightningModule):
             views=self._seen(found, taken, photo, angles, cameras, rendered, head.reach),
             turning=turning,
             mesh=head.surface() if self.mesh_file else None,
-            notes=(*photo.notes, *notes, *found.notes),
+            notes=(*photo.notes, *notes, *found.notes, *left_out),
             seconds=time.perf_counter() - start,
             settings=self.settings(face=photo.face),
         )
@@ -286,6 +294,22 @@ class ViewSynthesizer(LightningModule):
             ConfigurationError: What was asked for cannot work for any photograph.
         """
         return recorded(sample, self.synthesize)
+
+
+def _shown(angles: Sequence[Angle], own: torch.Tensor) -> tuple[list[Angle], tuple[str, ...]]:
+    """The angles of which a photograph shows anything at all, and a note on the others.
+
+    Args:
+        angles: (yaw, pitch) in degrees.
+        own: `(25,)` the photograph's label.
+    """
+    apart = eg3d.rotation_error(eg3d.pose(own)[None], eg3d.pose(Orbit().cameras(angles))).tolist()
+    far = [angle for angle, degrees in zip(angles, apart, strict=True) if degrees > MOST_APART]
+    if not far:
+        return list(angles), ()
+    named = ", ".join(f"{yaw:+g}" + (f" / {pitch:+g}" if pitch else "") for yaw, pitch in dict.fromkeys(far))
+    note = f"Left out, more than {MOST_APART:.0f} degrees from the photograph's own view: {named} degrees."
+    return [angle for angle in angles if angle not in far], (note,)
 
 
 def _psnr(picture: np.ndarray, crop: np.ndarray) -> float:

@@ -144,3 +144,11 @@ def test_cameras_that_are_none_or_look_from_behind_are_refused(relief):
         relief.render(torch.zeros(25))
     with pytest.raises(ValueError, match="more than 80 degrees"):
         relief.render(cameras.labels(cameras.look_at(150.0)), 64)
+
+
+def test_a_turned_head_is_shown_where_its_mirror_image_is_not(portrait):
+    """The mirrored camera of a view far on the own side looks from behind the photograph's edge."""
+    crop, _, points = portrait
+    label = cameras.labels(cameras.look_at(30.0))[0]
+    (view,) = build_relief(crop, label, points).render(cameras.labels(cameras.look_at(60.0)), 64)
+    assert view.visibility.mean() > 0.05

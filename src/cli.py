@@ -47,10 +47,17 @@ TAKES_YAML = ("-c", "--config", "--data", "--model", "--trainer")
 
 
 def resolve_configs(arguments: list[str]) -> list[str]:
-    """Point what takes a YAML file at a shipped one where the folder here has none of that name."""
+    """Point what takes a YAML file at a shipped one where the folder here has none of that name.
+
+    Raises:
+        ConfigurationError: A file is not UTF-8, which the parser would end on with a traceback.
+    """
 
     def found(value: str) -> str:
         shipped = shipped_config(value) if value.endswith(".yaml") and not Path(value).exists() else None
+        path = Path(shipped or value)
+        if path.suffix in (".yaml", ".yml", ".json") and path.is_file():
+            refuse_other_encodings(path)
         return str(shipped or value)
 
     resolved = list(arguments)
@@ -61,6 +68,23 @@ def resolve_configs(arguments: list[str]) -> list[str]:
         elif index and resolved[index - 1] in TAKES_YAML:
             resolved[index] = found(argument)
     return resolved
+
+
+def refuse_other_encodings(path: Path) -> None:
+    """See that a configuration is UTF-8.
+
+    Raises:
+        ConfigurationError: It is another encoding, such as Korean Windows' cp949 or UTF-16.
+    """
+    data = path.read_bytes()
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ConfigurationError(
+            f"{path} is not UTF-8 (line {line}); Windows' cp949 and UTF-16 cannot be read: save it as UTF-8, "
+            "in Notepad by File, Save as, Encoding: UTF-8"
+        ) from error
 
 
 NAMED_CHECKPOINTS = ("best", "last", "hpc")  # which Lightning finds itself

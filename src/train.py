@@ -94,7 +94,6 @@ def main(argv: list[str] | None = None) -> int:
         0, also on a rank whose error the first rank says and ends with; 1 when the run ended before its
         time, 2 when it cannot work as asked.
     """
-    arguments = resolve_configs(sys.argv[1:] if argv is None else argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
     torch.set_float32_matmul_precision("high")
     # It saves what both networks of a GAN are after their steps, as it should.
@@ -103,6 +102,7 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     try:
+        arguments = resolve_configs(sys.argv[1:] if argv is None else argv)
         TrainCLI(args=arguments, trainer_class=SavingTrainer)
     except (FaceforwardError, MisconfigurationException) as error:
         return _ended(error)

@@ -61,7 +61,7 @@ def test_what_the_readmes_write_is_not_offered_to_git():
     words = [
         word
         for name in ("README.md", "README.ko.md", "docs/3d.md", "docs/evaluation.md")
-        for word in re.findall(r"--(?:output|photos|root) (\w[\w-]*)/?", (ROOT / name).read_text())
+        for word in re.findall(r"--(?:output|photos|root) (\w[\w-]*)(?![\w.-])", (ROOT / name).read_text())
     ]
     folders = {f"{word}/a.png" for word in words if word.islower()} | {
         "runs/a.png",

@@ -20,6 +20,8 @@ HEAD = (0.44, 0.55)  # sides from its middle to which a head with its hair reach
 ROOM = 1.2  # times that, within the crop: its corners hold no head
 BESIDE = 0.12  # sides beyond the crop in which a head that it cuts is closed
 CHEEKS = [50, 101, 118, 205, 280, 330, 347, 425]  # points of the mesh
+HAIRLINE = (0.2, 0.6)  # of the way from the nape's hair down to the chin, over which hair ends behind
+SHOULDER = 0.7  # by which shoulders that the crop cuts fall, times the way outwards
 COMMON = 0.8  # of the hair's colour is its median where no hair is seen
 LEAST_HAIR = 0.002  # of the picture, from which its colour is known
 RELAXATIONS = (0.15, 0.15, 0.1, 0.1, 0.06, 0.06, 0.04, 0.04, 0.02, 0.02)  # deviations of blurs, in sides
@@ -92,7 +94,7 @@ def take_apart(crop: np.ndarray, points: np.ndarray, rows: np.ndarray, middle: n
 
 
 def _carried_on(matte: np.ndarray, pad: int, rows: np.ndarray, middle: np.ndarray) -> np.ndarray:
-    """Coverage beyond the crop's edges: heads that they cut close roundly, bodies go on.
+    """Coverage beyond the crop's edges: heads that they cut close roundly, shoulders fall.
 
     Args:
         matte: `(S, S)` float32.
@@ -107,6 +109,9 @@ def _carried_on(matte: np.ndarray, pad: int, rows: np.ndarray, middle: np.ndarra
     for start, step in ((pad, -1), (len(alpha) - 1 - pad, 1)):
         for place, line in enumerate(_closing(alpha[pad : pad + chin, start], beside, pad), start=1):
             alpha[pad : pad + chin, start + step * place] = line
+            body = alpha[pad + chin :, start]
+            fallen = min(round(SHOULDER * place), len(body))
+            alpha[pad + chin :, start + step * place] = np.pad(body, (fallen, 0))[: len(body)]
     above = int(np.clip(-rows[0], BESIDE * size / 3, pad))
     for place, line in enumerate(_closing(alpha[pad], above, pad), start=1):
         alpha[pad - place] = line
@@ -167,7 +172,7 @@ def _reverse(
     hairy = _hairy(person, points[CHEEKS, :2] + pad, alpha, top)
     hair = known * hairy * (line < nape)
     body = known * (line > chin)
-    share = smoothstep(line, nape + (chin - nape) / 2, chin).astype(np.float32)[..., None]
+    share = smoothstep(line, *(nape + (chin - nape) * part for part in HAIRLINE)).astype(np.float32)[..., None]
     hair, body, known = (each.astype(np.float32) for each in (hair, body, known))
     above = fill(person, known)
     if hair.sum() > LEAST_HAIR * hair.size:

@@ -109,9 +109,8 @@ def _carried_on(matte: np.ndarray, pad: int, rows: np.ndarray, middle: np.ndarra
     for start, step in ((pad, -1), (len(alpha) - 1 - pad, 1)):
         for place, line in enumerate(_closing(alpha[pad : pad + chin, start], beside, pad), start=1):
             alpha[pad : pad + chin, start + step * place] = line
-            body = alpha[pad + chin :, start]
-            fallen = min(round(SHOULDER * place), len(body))
-            alpha[pad + chin :, start + step * place] = np.pad(body, (fallen, 0))[: len(body)]
+            body = np.pad(alpha[pad + chin :, start], (round(SHOULDER * place), 0))
+            alpha[pad + chin :, start + step * place] = body[: len(alpha) - pad - chin]
     above = int(np.clip(-rows[0], BESIDE * size / 3, pad))
     for place, line in enumerate(_closing(alpha[pad], above, pad), start=1):
         alpha[pad - place] = line
@@ -172,7 +171,8 @@ def _reverse(
     hairy = _hairy(person, points[CHEEKS, :2] + pad, alpha, top)
     hair = known * hairy * (line < nape)
     body = known * (line > chin)
-    share = smoothstep(line, *(nape + (chin - nape) * part for part in HAIRLINE)).astype(np.float32)[..., None]
+    low, high = (nape + (chin - nape) * part for part in HAIRLINE)
+    share = smoothstep(line, low, high).astype(np.float32)[..., None]
     hair, body, known = (each.astype(np.float32) for each in (hair, body, known))
     above = fill(person, known)
     if hair.sum() > LEAST_HAIR * hair.size:

@@ -119,7 +119,9 @@ def test_test_measures_the_test_split(tmp_path, tiny_sd, tiny_vae, astronaut):
         assert {f"{split}/{name}" for name in ("age_mae", "age_bias", "identity")} | losses <= found.keys()
         assert all(name.startswith(f"{split}/") for name in found)
         ages[split] = {photo.age for photo in evaluation.edits.make(trainer, module)}
-    assert ages == {"val": {29.0, 47.0}, "test": {53.0, 71.0}}
+    assert {len(found) for found in ages.values()} == {2}
+    assert ages["val"] <= {29.0, 35.0, 41.0, 47.0}
+    assert ages["test"] <= {53.0, 59.0, 65.0, 71.0}
     assert len(list((tmp_path / "run" / "age_editing").iterdir())) == 1
 
 

@@ -30,6 +30,7 @@ from faceforward.faces.mesh import FaceMesh
 from faceforward.metrics.calibration import read_calibration, shipped_calibration
 from faceforward.metrics.columns import photograph_columns, picture_columns
 from faceforward.metrics.finding import ADULT, RealPhotos, identity_bands, last_ages, retrieval_columns
+from faceforward.metrics.kernel import kernel_figures
 from faceforward.metrics.thresholds import DLIB_RECOGNITION
 from faceforward.report.evaluation_files import FolderResult, document, write_rows
 from faceforward.report.evaluation_folders import AgedCase, AgedFolder, Failure, names_of, read_folder
@@ -48,6 +49,7 @@ from faceforward.report.evaluation_sources import read_sources
 if TYPE_CHECKING:
     from faceforward.metrics.calibration import Calibration
     from faceforward.metrics.columns import MeasuredCase
+    from faceforward.metrics.intervals import Interval
 
 logger = logging.getLogger(__name__)
 
@@ -249,7 +251,9 @@ def _results(
     results = []
     for folder, (cases, failures) in zip(folders, measured, strict=True):
         found, people, without = None, 0, 0
+        apart: dict[str, Interval] = {}
         if gallery is not None:
+            apart = kernel_figures(cases, gallery.photos, networks.embedder.name)
             found, people, without = retrieval_columns(cases, gallery.photos, latest, adult)
         results.append(
             FolderResult(
@@ -261,6 +265,7 @@ def _results(
                 found,
                 people,
                 without,
+                apart,
             )
         )
     return results

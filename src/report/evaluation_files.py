@@ -8,7 +8,8 @@ import importlib.metadata
 import math
 import platform
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,6 +48,7 @@ class FolderResult:
         retrieval: Of `retrieval_columns`; None without a gallery or where nobody is in it.
         gallery_people: People in the gallery.
         without_template: Photographs whose person is not in the gallery at a later age.
+        kernel: Of `kernel_figures`.
     """
 
     folder: AgedFolder
@@ -57,10 +59,11 @@ class FolderResult:
     retrieval: Columns | None
     gallery_people: int = 0
     without_template: int = 0
+    kernel: Mapping[str, Interval] = field(default_factory=dict)
 
     def figures(self) -> dict[str, Interval]:
         """Every figure, by its name."""
-        found = self.pictures.figures() | self.photographs.figures() | self.orders()
+        found = self.pictures.figures() | self.photographs.figures() | self.orders() | dict(self.kernel)
         return found | ({} if self.retrieval is None else self.retrieval.figures())
 
     def orders(self) -> dict[str, Interval]:

@@ -25,6 +25,7 @@ SECTIONS = (
     ("Identity", ("identity/",)),
     ("Finding the person in the gallery", ("retrieval/",)),
     ("What is kept of the photograph", ("keeping/",)),
+    ("Against the gallery's photographs of the same ages", ("kernel/",)),
 )
 GROUPS = {
     "gender": "Gender",

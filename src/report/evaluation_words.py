@@ -87,6 +87,10 @@ def words(name: str) -> Words:
         return _named(Words("the given gender is seen", "higher", 1, True), short(parts[-1]))
     if name.startswith("keeping/women/"):
         return _named(Words("drift towards women, probability", "zero", 3), short(parts[-1]))
+    if parts[0] == "kernel":
+        return Words(
+            f"kernel distance (KID) by {parts[1]}, {parts[2]} to {int(parts[2]) + 9} years", "lower", 3
+        )
     if parts[0] == "retrieval":
         condition, word = CONDITIONS.get(parts[1], parts[1]), FOUND[parts[-1]]
         gained = " gained over the unchanged photograph" if "gained" in parts else ""

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from faceforward.cli import resolve_configs, shipped_config
+from faceforward.infer import main as infer
 from faceforward.train import main
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,7 @@ def test_run_that_cannot_work_is_exit_2(tmp_path, capsys):
 def test_what_the_readmes_write_is_not_offered_to_git():
     words = [
         word
-        for name in ("README.md", "README.ko.md", "docs/3d.md", "docs/evaluation.md")
+        for name in ("README.md", "README.ko.md", "docs/3d.md", "docs/clusters.md", "docs/evaluation.md")
         for word in re.findall(r"--(?:output|photos|root) (\w[\w-]*)(?![\w.-])", (ROOT / name).read_text())
     ]
     folders = {f"{word}/a.png" for word in words if word.islower()} | {
@@ -69,13 +70,45 @@ def test_what_the_readmes_write_is_not_offered_to_git():
         "photos.csv",
     }
     folders -= {"official/a.png", "generator/a.png"}  # weights
-    assert {"photos/a.png", "out/a.png", "crops/a.png", "heads/a.png"} <= folders
+    assert {"photos/a.png", "out/a.png", "cameras/a.png", "sampled/a.png"} <= folders
     run = subprocess.run(
         ["git", "check-ignore", "--no-index", *sorted(folders)], cwd=ROOT, capture_output=True, text=True
     )
     if run.returncode == 128:
         pytest.skip("not a checkout")
     assert sorted(folders - set(run.stdout.split())) == []
+
+
+@pytest.mark.parametrize("name", ["README.ko.md", "docs/clusters.md"])
+def test_other_documents_name_files_that_exist(name):
+    text = (ROOT / name).read_text()
+    named = set(re.findall(r"configs/[\w/]+\.yaml", text))
+    assert [each for each in named if not (ROOT / each).exists()] == []
+    links = re.findall(r"\]\(([^)#:]+)\)", text)
+    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []
+
+
+def _infer_commands():
+    """Every `infer.py ...` and `faceforward infer ...` of the documents, as words."""
+    for name in ("README.md", "README.ko.md", "docs/clusters.md"):
+        for block in re.findall(r"```sh\n(.*?)```", (ROOT / name).read_text(), re.S):
+            for line in block.splitlines():
+                command = shlex.split(line, comments=True)
+                for start, word in enumerate(command):
+                    if word == "infer.py" or command[start : start + 2] == ["faceforward", "infer"]:
+                        rest = command[start + 1 + (word != "infer.py") :]
+                        yield pytest.param(rest, id=f"{name}: {' '.join(rest)[:60]}")
+                        break
+
+
+@pytest.mark.parametrize("words", list(_infer_commands()))
+def test_the_documents_commands_parse(words, tmp_path, monkeypatch, capsys):
+    if "..." in words:
+        pytest.skip("shortened")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stopped:
+        infer([*words, "--print_config"])
+    assert stopped.value.code == 0, capsys.readouterr().err[-1000:]
 
 
 def test_readme_names_files_that_exist():

@@ -64,6 +64,7 @@ def sources(tmp_path, astronaut, tiny_vae, tiny_sd):
         "specialize_faces128": [*latents, f"--model.init_args.init_from={tiny_sd}"],
         "specialize_aihub": aihub,
         "specialize_aihub_sd15": aihub,
+        "evaluate_ageing": [*aihub, "--data.init_args.val_share=0", "--data.init_args.test_share=0.5"],
     }  # fmt: skip
 
 
@@ -99,7 +100,24 @@ EXPORTS = {
 }
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda p: p.stem)
+def test_a_model_is_measured_in_one_go(sources, tmp_path):
+    status = main([
+        "test", "-c", str(ROOT / "configs" / "experiment" / "evaluate_ageing.yaml"),
+        *sources["evaluate_ageing"], "--data.init_args.batch_size=2",
+        f"--trainer.default_root_dir={tmp_path}/run",
+        "--trainer.callbacks.init_args.edits.steps=2", "--trainer.callbacks.init_args.edits.photos=1",
+        "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+    ])  # fmt: skip
+    assert status == 0
+    (figures,) = (tmp_path / "run").rglob("metrics.csv")
+    assert {"test/age_mae_calibrated", "test/identity", "test/choice"} < set(
+        figures.read_text().split("\n")[0].split(",")
+    )
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in EXPERIMENTS if p.stem != "evaluate_ageing"], ids=lambda p: p.stem
+)
 def test_one_step(path, sources, tmp_path):
     status = main([
         "fit", "-c", str(path), "--trainer.max_steps=1", *sources[path.stem], "--data.init_args.batch_size=2",

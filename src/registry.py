@@ -51,8 +51,11 @@ def cache_directory() -> Path:
 
 
 def retinaface_directory() -> Path:
-    """Return the folder where the package `retina-face` keeps its weights, so that both share one copy."""
-    return Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
+    """Return the folder in the cache, or that of the package `retina-face` where only that has them."""
+    own = cache_directory() / "retinaface"
+    packages = Path(os.environ.get("DEEPFACE_HOME") or Path.home()) / ".deepface" / "weights"
+    there = (packages / "retinaface.onnx").is_file() and not (own / "retinaface.onnx").is_file()
+    return packages if there else own
 
 
 def _checkout(name: str) -> Path:

@@ -13,7 +13,7 @@ from faceforward.pretrained import (
     require,
     resolve,
 )
-from faceforward.registry import REGISTRY, entry
+from faceforward.registry import REGISTRY, cache_directory, entry
 
 PACKAGED = [item.name for item in REGISTRY.values() if item.kind == "package"]
 
@@ -89,6 +89,12 @@ def test_retinaface_is_shared_with_its_package(tmp_path):
     file.parent.mkdir(parents=True)
     file.write_bytes(b"x")
     assert locate("retinaface") == file
+    own = cache_directory() / "retinaface" / "retinaface.onnx"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"x")
+    assert locate("retinaface") == own  # in the cache that doctor shows, where downloads go
+    file.unlink()
+    assert locate("retinaface") == own
 
 
 def test_an_unknown_name_is_refused():

@@ -113,6 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def describe_machine() -> dict[str, str]:
     """Return what decides how fast it will be and where things go."""
     import torch
+    from huggingface_hub.constants import HF_HUB_CACHE
 
     devices = [
         f"cuda:{index} {torch.cuda.get_device_name(index)}, "
@@ -129,6 +130,7 @@ def describe_machine() -> dict[str, str]:
         "device": "; ".join(devices) or "CPU only",
         "processors": f"{count} usable, torch takes {torch.get_num_threads()} threads",
         "cache": str(cache_directory()),
+        "hub cache": HF_HUB_CACHE,
     }
 
 

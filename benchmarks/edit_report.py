@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,9 +11,10 @@ import torch
 from edited import PLAIN
 
 from faceforward.metrics.age import spearman
-from faceforward.metrics.identity import IdentityDistance
+from faceforward.metrics.calibration import shipped_calibration
+from faceforward.metrics.columns import MeasuredCase, photograph_columns, picture_columns
 from faceforward.metrics.intervals import Interval, mean_interval, statistic_interval
-from faceforward.metrics.measure import MEASURES, NEAR, Measures, figures
+from faceforward.metrics.measure import NEAR, Measures
 from faceforward.metrics.thresholds import DLIB_RECOGNITION
 
 
@@ -42,60 +42,43 @@ def report_measures(
     near: float = NEAR,
     thresholds: Mapping[int, float] = DLIB_RECOGNITION,
 ) -> None:
-    """Print ages by every reader, identity, and what is kept, with 95 % intervals over people.
+    """Print every figure that `faceforward evaluate` has, with 95 % intervals over people.
 
     Args:
         photos: What was measured.
         people: Whom each shows.
-        near: Years within which identity and sharpness are asked for.
+        near: Years within which identity is asked for, and what is kept is told a second time.
         thresholds: Impostor distances by age.
     """
-    found = figures(photos, near=near)
-    pictures = [
-        (person, photo, p) for person, photo in zip(people, photos, strict=True) for p in photo.pictures
+    cases = [
+        MeasuredCase(str(place), person, None, photo)
+        for place, (person, photo) in enumerate(zip(people, photos, strict=True))
     ]
-    whose = [person for person, _, _ in pictures]
-    targets = np.array([p.target for _, _, p in pictures], dtype=np.float64)
-    for reader in dict.fromkeys(name for _, _, p in pictures for name in p.years):
-        read = np.array([p.years[reader] for _, _, p in pictures])
-        mae = mean_interval(np.abs(read - targets), whose, over="photographs")
-        bias = mean_interval(read - targets, whose, over="photographs")
-        _say(f"age by {reader}: MAE {mae:.2f}, bias {bias:+.2f} years over {mae.count} pictures")
-        if len(set(targets)) > 1:
-            order = statistic_interval(
-                lambda places, read=read: float(
-                    spearman(torch.from_numpy(read[places]), torch.from_numpy(targets[places]))
-                ),
-                whose,
-                rounds=500,
-            )
-            _say(f"  Spearman {order:.3f} over pictures")
-        decades = [
-            f"{start}: {found[f'age/{reader}/mae/{start}']:.1f}, {found[f'age/{reader}/bias/{start}']:+.1f}"
-            for start in range(0, 100, 10)
-            if f"age/{reader}/mae/{start}" in found
-        ]
-        _say(f"  by target's decade, MAE and bias:  {'   '.join(decades)}")
-        real = [abs(photo.years[reader] - photo.age) for photo in photos]
-        _say(f"  its error on the photographs themselves: MAE {mean_interval(real, people):.2f}")
-    close = [(person, p) for person, photo, p in pictures if abs(p.target - photo.age) <= near]
-    if close:
-        passing = IdentityDistance(thresholds=thresholds).passing(
-            torch.tensor([p.distance for _, p in close]), torch.tensor([p.target for _, p in close])
-        )[1]
-        names = [person for person, _ in close]
-        _say(
-            f"identity within {near:g} years: below the 1 % impostor distance "
-            f"{mean_interval(passing.double().numpy(), names, over='photographs'):.3f}, distance "
-            f"{mean_interval([p.distance for _, p in close], names, over='photographs'):.3f}, n {len(close)}"
-        )
-    for name in MEASURES:
-        for label, chosen in ((f"within {near:g} years", close), ("all", [(w, p) for w, _, p in pictures])):
-            kept = [(w, getattr(p, name)) for w, p in chosen if math.isfinite(getattr(p, name))]
-            if kept:
-                values = [value for _, value in kept]
-                mean = mean_interval(values, [w for w, _ in kept], over="photographs")
-                _say(f"{name}, {label}: mean {mean:.3f}, median {np.median(values):.3f}, n {len(kept)}")
+    table = shipped_calibration()
+    columns = picture_columns(cases, table, near=near, thresholds=thresholds)
+    target, close = columns.facts["target"], np.abs(columns.facts["gap"]) <= near
+    for name, found in columns.figures().items():
+        within = columns.figure(name, close) if name.startswith("keeping/") else None
+        beside = "" if within is None else f"; within {near:g} years {within:.3f}, n {within.count}"
+        _say(f"{name}: {found:.3f}, n {found.count}{beside}")
+        if name.startswith("age/") and name.endswith("/bias"):
+            read = target + columns.values[name]
+            if len(set(target)) > 1:
+                order = statistic_interval(
+                    lambda places, read=read: float(
+                        spearman(torch.from_numpy(read[places]), torch.from_numpy(target[places]))
+                    ),
+                    columns.people,
+                    rounds=500,
+                )
+                _say(f"{name.removesuffix('bias')}spearman: {order:.3f} over pictures")
+        if name.startswith("age/") and name.endswith(("/mae", "/bias")):
+            decades = np.floor(target / 10) * 10
+            values = columns.values[name]
+            each = [f"{start:.0f}: {values[decades == start].mean():+.1f}" for start in np.unique(decades)]
+            _say(f"  by the target's decade:  {'   '.join(each)}")
+    for name, found in photograph_columns(cases, table).figures().items():
+        _say(f"{name}: {found:.2f}, n {found.count}")
 
 
 def table(

@@ -6,14 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from faceforward.faces.identity import distance
-from faceforward.metrics.age import AgeError
-from faceforward.metrics.identity import IdentityDistance
 from faceforward.metrics.kept import Kept
 from faceforward.metrics.measures import MEASURES, EditMaterial, Measures, PictureMeasures
-from faceforward.metrics.thresholds import DLIB_RECOGNITION
 
 __all__ = [
     "MEASURES",
@@ -21,7 +17,6 @@ __all__ = [
     "EditMaterial",
     "Measures",
     "PictureMeasures",
-    "figures",
     "measure",
     "measure_case",
 ]
@@ -97,41 +92,3 @@ def _woman(estimate: AgeEstimate) -> float | None:
     if estimate.gender is None or estimate.gender_probability is None:
         return None
     return estimate.gender_probability if estimate.gender == "female" else 1 - estimate.gender_probability
-
-
-def figures(
-    measures: Sequence[Measures], *, near: float = NEAR, thresholds: Mapping[int, float] = DLIB_RECOGNITION
-) -> dict[str, float]:
-    """The figures of many pictures.
-
-    Args:
-        measures: Of the photographs.
-        near: Years between photograph and target within which identity is asked for.
-        thresholds: See `IdentityDistance`.
-
-    Returns:
-        For each reader `age/<reader>/...` as `AgeError` has it; `identity/...` as `IdentityDistance` has it,
-        of near targets (absent where there are none); of every other measure the mean over the pictures that
-        have it, by its name, and `<name>/count`. PSNRs are averaged in dB, the infinite ones left out.
-    """
-    pictures = [picture for photo in measures for picture in photo.pictures]
-    found: dict[str, float] = {}
-    targets = torch.tensor([float(picture.target) for picture in pictures])
-    for reader in dict.fromkeys(name for picture in pictures for name in picture.years):
-        error = AgeError(sync_on_compute=False)
-        error.update(torch.tensor([picture.years[reader] for picture in pictures]), targets)
-        found |= {f"age/{reader}/{name}": float(value) for name, value in error.compute().items()}
-    close = [p for photo in measures for p in photo.pictures if abs(p.target - photo.age) <= near]
-    if close:
-        identity = IdentityDistance(thresholds=thresholds, sync_on_compute=False)
-        identity.update(
-            torch.tensor([picture.distance for picture in close]),
-            ages=torch.tensor([float(picture.target) for picture in close]),
-        )
-        found |= {f"identity/{name}": float(value) for name, value in identity.compute().items()}
-    for name in MEASURES:
-        values = np.array([getattr(picture, name) for picture in pictures], dtype=np.float64)
-        values = values[np.isfinite(values)]
-        if len(values):
-            found |= {name: float(values.mean()), f"{name}/count": float(len(values))}
-    return found

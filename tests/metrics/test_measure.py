@@ -7,7 +7,7 @@ from faceforward.faces.age import DlibAgeEstimator
 from faceforward.faces.crops import resized
 from faceforward.faces.fields import warp
 from faceforward.faces.identity import DlibEmbedder, distance
-from faceforward.metrics.measure import MEASURES, EditMaterial, Measures, PictureMeasures, figures, measure
+from faceforward.metrics.measure import MEASURES, EditMaterial, Measures, measure
 
 POINTS = np.array([[150, 180, 0], [360, 180, 0], [256, 450, 0], [256, 100, 0]], dtype=np.float32)
 
@@ -94,34 +94,3 @@ def test_measures_survive_json(measured):
         for name in MEASURES:
             assert getattr(one, name) == pytest.approx(getattr(other, name), abs=1e-6, nan_ok=True)
         assert one.years == pytest.approx(other.years, abs=1e-4)
-
-
-def photo(age, *pictures):
-    return Measures(age, {}, np.zeros(2), tuple(pictures))
-
-
-def picture(target, years, distance, **rest):
-    return PictureMeasures(target, {"a": years, "b": years + 10}, distance, np.zeros(2), **rest)
-
-
-def test_a_shifted_reader_shows_its_shift_and_identity_is_asked_near_the_photograph():
-    found = figures(
-        [
-            photo(30, picture(30, 31.0, 0.2, sharpness=0.5), picture(70, 69.0, 0.9, sharpness=np.nan)),
-            photo(20, picture(35, 35.0, 0.6, psnr_outside=np.inf, stayed=0.25)),
-        ],
-        thresholds={0: 0.5},
-    )
-    assert found["age/a/mae"] == pytest.approx(2 / 3)
-    assert found["age/b/bias"] == pytest.approx(10)
-    assert found["identity/count"] == 2
-    assert found["identity/share"] == 0.5
-    assert (found["sharpness"], found["sharpness/count"]) == (0.5, 1)
-    assert found["stayed"] == 0.25
-    assert "psnr_outside" not in found
-    assert found["distance"] == pytest.approx((0.2 + 0.9 + 0.6) / 3)
-
-
-def test_without_near_targets_identity_is_absent():
-    found = figures([photo(10, picture(70, 70.0, 0.9))])
-    assert not any(name.startswith("identity") for name in found)

@@ -60,13 +60,15 @@ class Strangers:
     share: float
     rows: tuple[Neighbourhood, ...]
 
-    def limit(self, age: float, *descriptors: np.ndarray) -> float:
+    def limit(self, age: float | None, *descriptors: np.ndarray) -> float:
         """The distance of two descriptors from which on a stranger could be as near.
 
         Args:
-            age: Of the strangers, years.
+            age: Of the strangers, years; None takes the age with the nearest of them.
             descriptors: `(D,)`, of the photograph and of the picture: the one with nearer neighbours decides.
         """
+        if age is None:
+            return min(self.limit(row.from_age, *descriptors) for row in self.rows)
         row = max((each for each in self.rows if each.from_age <= max(age, 0)), key=lambda r: r.from_age)
         return min(row.limit(np.asarray(each, dtype=np.float64)) for each in descriptors)
 

@@ -25,7 +25,7 @@ from faceforward.faces.heads import PhotoHeads, default_heads
 from faceforward.faces.identity import DlibEmbedder, Embedder, distance
 from faceforward.faces.mean_face import mean_face
 from faceforward.faces.mesh import FaceMesh
-from faceforward.metrics.thresholds import DLIB_RECOGNITION
+from faceforward.metrics.strangers import shipped_strangers
 from faceforward.modules.photo_steps import recorded
 from faceforward.modules.provenance import named_backends
 from faceforward.report.video import require_av
@@ -38,12 +38,9 @@ if TYPE_CHECKING:
     from faceforward.faces.relief_mesh import TexturedMesh
     from faceforward.records import Detection, Photo
 
-VERSION = 2  # of the views: results of another one are made anew
+VERSION = 3  # of the views: results of another one are made anew
 MOST_SIDE = 1024  # pixels of the crop that a head is made of
 CAMERA_ERROR = 5.0  # degrees by which a photograph's own yaw may be wrong
-STRANGE = max(
-    DLIB_RECOGNITION.values()
-)  # distance that 1 % of strangers undercut, at the age with the largest
 MOST_POSE_ERROR = 10.0  # degrees between the camera and what a view looks like
 MOST_APART = 65.0  # degrees between the photograph's own view and another: its edges look 80 degrees away
 FARTHEST = 60.0  # degrees of yaw or pitch that can be asked for
@@ -70,7 +67,7 @@ class SeenView:
     within: bool
     distance: float | None
     pose_error: float | None
-    limit: float | None = STRANGE
+    limit: float | None = None
 
     @property
     def doubts(self) -> tuple[str, ...]:
@@ -270,14 +267,17 @@ class ViewSynthesizer(LightningModule):
         """Every view held against the photograph: the person, and the pose that was asked for."""
         source = self.embedder.embed([align(photo.pixels, taken.landmarks, 512)[0]])
         yaw = float(eg3d.angles(eg3d.pose(found.label))[0])
-        limit = STRANGE if isinstance(self.embedder, DlibEmbedder) else None
+        strangers = shipped_strangers() if isinstance(self.embedder, DlibEmbedder) else None
         seen = []
         for angle, camera, view in zip(angles, cameras, rendered, strict=True):
-            apart, error = None, None
+            apart, error, limit = None, None, None
             faces, _ = find_faces(view.image, self.detector)
             if faces:
                 crop = align(view.image, faces[0].landmarks, 512)[0]
-                apart = float(distance(self.embedder.embed([crop]), source)[0])
+                found_again = self.embedder.embed([crop])
+                apart = float(distance(found_again, source)[0])
+                if strangers is not None:
+                    limit = strangers.limit(photo.age, source[0], found_again[0])
                 try:
                     other = estimate_camera(view.image, faces[0], self.mesh).label
                     error = float(eg3d.rotation_error(eg3d.pose(other), eg3d.pose(camera)))

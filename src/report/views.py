@@ -130,8 +130,8 @@ def _title(seen: SeenView) -> str:
 def describe(result: ViewResult, which: str) -> dict[str, Any]:
     """Everything about a person's views as JSON values: the content of views.json.
 
-    Angles are degrees; `distance` is the descriptor's to the source, both detected and aligned anew, and
-    `pose_error` the angle between the camera asked for and the one estimated from the picture by the mesh
+    Angles are degrees; `distance` is the descriptor's to the source, both detected and aligned anew; `limit`
+    the one that a stranger in a hundred comes within (`metrics.strangers`); and `pose_error` the angle between the camera asked for and the one estimated from the picture by the mesh
     (null where no face was found in the view).
     """
     found = result.estimate
@@ -181,5 +181,6 @@ def _view(seen: SeenView) -> dict[str, Any]:
         "doubts": list(seen.doubts),
         "own_share": round(float(seen.view.visibility.mean()), 4),
         "distance": None if seen.distance is None else round(seen.distance, 4),
+        "limit": None if seen.limit is None else round(seen.limit, 4),
         "pose_error": None if seen.pose_error is None else round(seen.pose_error, 2),
     }

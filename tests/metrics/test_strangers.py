@@ -38,3 +38,9 @@ def test_the_shipped_table_is_whole_and_for_one_embedder():
     assert all(0.2 < limit < 0.7 for limit in limits.values())
     assert stranger_limits("another", middle, {25: middle}) == {}
     assert json.dumps(limits)
+
+
+def test_without_an_age_the_strictest_limit_holds():
+    table = shipped_strangers()
+    middle = table.rows[0].means[0]
+    assert table.limit(None, middle) == min(table.limit(row.from_age, middle) for row in table.rows)

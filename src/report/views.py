@@ -131,8 +131,9 @@ def describe(result: ViewResult, which: str) -> dict[str, Any]:
     """Everything about a person's views as JSON values: the content of views.json.
 
     Angles are degrees; `distance` is the descriptor's to the source, both detected and aligned anew; `limit`
-    the one that a stranger in a hundred comes within (`metrics.strangers`); and `pose_error` the angle between the camera asked for and the one estimated from the picture by the mesh
-    (null where no face was found in the view).
+    the one that a stranger in a hundred comes within (`metrics.strangers`); `pose_error` the angle between
+    the camera asked for and the one estimated from the picture by the mesh. They are null where no face was
+    found in the view.
     """
     found = result.estimate
     yaw, pitch, roll = eg3d.angles(eg3d.pose(found.label)).tolist()

@@ -152,3 +152,11 @@ def test_a_turned_head_is_shown_where_its_mirror_image_is_not(portrait):
     label = cameras.labels(cameras.look_at(30.0))[0]
     (view,) = build_relief(crop, label, points).render(cameras.labels(cameras.look_at(60.0)), 64)
     assert view.visibility.mean() > 0.05
+
+
+def test_shoulders_that_the_crop_cuts_fall_outwards(relief):
+    alpha = relief.layers.alpha
+    pad = len(alpha) // 6
+    heights = [(alpha[:, column] > 0.5).sum() for column in (pad, pad // 2, 0)]
+    assert heights[0] > pad
+    assert heights[0] > heights[1] > heights[2]
